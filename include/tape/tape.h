@@ -1,0 +1,298 @@
+/* tape/tape.h: embed tape, the record of an exchange.
+ *
+ *     tape *db;
+ *     tape_error error;
+ *     if (tape_open("/data/market", NULL, &db, &error) != TAPE_OK) { puts(error.text); ... }
+ *     tape_trade trade = {.trade_id = "t1", .instrument_id = "IF2601", .side = TAPE_SIDE_BUY,
+ *                         .price = 3900.2, .volume = 1};
+ *     tape_record record = TAPE_RECORD(TRADES, &trade);
+ *     tape_append_result done;
+ *     if (tape_append(db, &record, 1, NULL, &done, &error) != TAPE_OK) { ... }
+ *     tape_close(&db, NULL);
+ *
+ * Conventions. Everything is thread-safe unless its comment says otherwise. Options structs start
+ * with their own size: initialise them with their *_init and change what you need; NULL means the
+ * defaults. Durations end in _ns, sizes in _bytes; a negative timeout waits without limit. Handles
+ * are opaque; *_close(&handle) sets the handle to NULL and accepts NULL. `error` may be NULL.
+ *
+ * Levels. `written`: in the live window; survives a crash of the process. `durable`: on disk;
+ * survives power loss. `committed`: durable on the required set of nodes; on a single node the same
+ * as durable. Every acknowledgement and every read says which level it means.
+ */
+#ifndef TAPE_TAPE_H
+#define TAPE_TAPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <tape/error.h>
+#include <tape/records.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tape tape;
+
+typedef enum tape_level { TAPE_WRITTEN = 1, TAPE_DURABLE = 2, TAPE_COMMITTED = 3 } tape_level;
+
+/* The library's version, "0.1.0". */
+TAPE_API const char *tape_version(void);
+
+/* --- stores --- */
+
+/* Fixed when the store is made. */
+typedef struct tape_create_options {
+    size_t size_bytes;
+    uint64_t
+        segment_bytes; /* journal segment; a power of two from 4 MiB to 1 GiB; default 64 MiB */
+} tape_create_options;
+TAPE_API void tape_create_options_init(tape_create_options *options);
+
+/* Makes a new store in `dir`, which is absent or empty. EXISTS when it is not empty. */
+TAPE_API tape_status tape_create(const char *dir, const tape_create_options *options,
+                                 tape_error *error) TAPE_CHECKED;
+
+typedef struct tape_open_options {
+    size_t size_bytes;
+    uint64_t window_bytes;   /* live window: a power of two from 8 MiB; default 256 MiB, less where
+                                shared memory is small */
+    uint64_t memtable_bytes; /* default 128 MiB */
+    uint64_t
+        columns_bytes_max; /* memory for hot columns; SQL answers NO_MEMORY beyond; default 4 GiB */
+    uint64_t query_memory_bytes; /* memory for running queries; default 2 GiB */
+    uint64_t retain_bytes;       /* journal kept on disk past the checkpoint; default: all of it */
+    int journal_cpu;             /* core the journal writer is bound to; -1 (default): none */
+    int query_threads;           /* default 0: one per core */
+    bool read_only;              /* appends are refused; no live window is made */
+    bool control_socket; /* answer other processes' verbs on DIR/control.sock; default true */
+} tape_open_options;
+TAPE_API void tape_open_options_init(tape_open_options *options);
+
+/* Opens and recovers. One process owns a store at a time: LOCKED names the other's pid. NO_STORE,
+ * NEWER, CORRUPT (file, offset, expected, actual) say what is wrong with it. */
+TAPE_API tape_status tape_open(const char *dir, const tape_open_options *options, tape **out,
+                               tape_error *error) TAPE_CHECKED;
+
+/* Makes everything durable and closes. No other call may be running. The handle is gone in any
+ * case; the status tells whether the last records became durable. */
+TAPE_API tape_status tape_close(tape **db, tape_error *error);
+
+/* --- append --- */
+
+/* One record to append: a struct of <tape/records.h>. `seq` in it is ignored; `ts` 0 means now. */
+typedef struct tape_record {
+    uint16_t table;      /* TAPE_TABLE_... */
+    uint16_t reserved;   /* 0 */
+    uint32_t size_bytes; /* sizeof the struct */
+    const void *data;
+} tape_record;
+#define TAPE_RECORD(TABLE, pointer) \
+    { TAPE_TABLE_##TABLE, 0, sizeof *(pointer), (pointer) }
+
+/* Leave out records of event tables whose key is there already (or twice in this append). */
+#define TAPE_UNIQUE 1u
+
+typedef struct tape_append_options {
+    size_t size_bytes;
+    tape_level level;   /* what to wait for; default TAPE_WRITTEN */
+    uint32_t flags;     /* TAPE_UNIQUE */
+    int64_t timeout_ns; /* for room in the window and for the level; default 5 s */
+} tape_append_options;
+TAPE_API void tape_append_options_init(tape_append_options *options);
+
+typedef struct tape_append_result {
+    uint64_t first_seq; /* 0 when every record was a duplicate */
+    uint64_t last_seq;
+    uint64_t duplicates;
+} tape_append_result;
+
+/* The largest append, in bytes of its frames (64 B each and the structs); TOO_LARGE beyond. */
+#define TAPE_APPEND_BYTES_MAX (1u << 20)
+
+/* Appends `count` records as one atomic unit: they become visible, durable and committed together,
+ * with consecutive sequence numbers. INVALID names record, field and value, and nothing is
+ * appended. BUSY: the window stayed full until the timeout; nothing is appended. TIMEOUT: the
+ * records are written, but the level was not reached in time; *result is filled. FAILED: a disk
+ * write or sync failed; reopen the store. Several threads may append at once. Allocates nothing,
+ * makes no system call at level TAPE_WRITTEN unless the window is full. `result` may be NULL. */
+TAPE_API tape_status tape_append(tape *db, const tape_record *records, size_t count,
+                                 const tape_append_options *options, tape_append_result *result,
+                                 tape_error *error) TAPE_CHECKED;
+
+/* Waits until `seq` has reached the level. TIMEOUT, FAILED. */
+TAPE_API tape_status tape_wait(tape *db, uint64_t seq, tape_level level, int64_t timeout_ns,
+                               tape_error *error) TAPE_CHECKED;
+
+/* --- point reads --- */
+
+/* The newest version of a key with seq <= `at` (0: everything at TAPE_WRITTEN). `key` has one text
+ * per key field. Copies the struct to `out` (tape_table(table)->size_bytes). NOT_FOUND. */
+TAPE_API tape_status tape_get(tape *db, uint16_t table, const char *const *key, size_t key_count,
+                              uint64_t at, void *out, tape_error *error) TAPE_CHECKED;
+
+/* --- SQL --- */
+
+/* The Arrow C data and stream interfaces, as published by Apache Arrow. */
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+#define ARROW_FLAG_DICTIONARY_ORDERED 1
+#define ARROW_FLAG_NULLABLE 2
+#define ARROW_FLAG_MAP_KEYS_SORTED 4
+struct ArrowSchema {
+    const char *format;
+    const char *name;
+    const char *metadata;
+    int64_t flags;
+    int64_t n_children;
+    struct ArrowSchema **children;
+    struct ArrowSchema *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
+struct ArrowArray {
+    int64_t length;
+    int64_t null_count;
+    int64_t offset;
+    int64_t n_buffers;
+    int64_t n_children;
+    const void **buffers;
+    struct ArrowArray **children;
+    struct ArrowArray *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+#endif
+#ifndef ARROW_C_STREAM_INTERFACE
+#define ARROW_C_STREAM_INTERFACE
+struct ArrowArrayStream {
+    int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
+    int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
+    const char *(*get_last_error)(struct ArrowArrayStream *);
+    void (*release)(struct ArrowArrayStream *);
+    void *private_data;
+};
+#endif
+
+typedef struct tape_query_options {
+    size_t size_bytes;
+    uint64_t at;        /* see records with seq <= at; 0 (default): everything at `level` */
+    tape_level level;   /* default TAPE_WRITTEN */
+    int64_t timeout_ns; /* for the statement's execution; default: none */
+} tape_query_options;
+TAPE_API void tape_query_options_init(tape_query_options *options);
+
+/* Runs one read-only statement in DuckDB's dialect. Every table shows exactly the records with
+ * seq <= S for one S fixed at the start. SQL (text is DuckDB's, in one line), FORBIDDEN, NO_MEMORY,
+ * TIMEOUT. The stream is the caller's: release it (before tape_close). One thread at a time. */
+TAPE_API tape_status tape_query(tape *db, const char *sql, const tape_query_options *options,
+                                struct ArrowArrayStream *out, tape_error *error) TAPE_CHECKED;
+
+/* Writes a stream as one Parquet file (replacing it) and releases the stream. *rows may be NULL. */
+TAPE_API tape_status tape_write_parquet(struct ArrowArrayStream *stream, const char *path,
+                                        uint64_t *rows, tape_error *error) TAPE_CHECKED;
+
+/* --- import --- */
+
+/* Reads files as records of a table, in order. CSV, JSON lines, Parquet, each also .gz or .zst; the
+ * kind is told by the name. Needs no store. One thread at a time. */
+typedef struct tape_import tape_import;
+
+typedef struct tape_import_options {
+    size_t size_bytes;
+    uint16_t table;
+    const char *const *paths;
+    size_t path_count;
+    const char *select; /* NULL, or a SELECT over the relation `input` */
+    uint64_t skip;      /* rows to leave out at the start */
+} tape_import_options;
+TAPE_API void tape_import_options_init(tape_import_options *options);
+
+/* A row that cannot become a record. */
+typedef struct tape_import_reject {
+    uint64_t row; /* from 1, a header not counted; with `select`, the row of its result */
+    char column[64];
+    char value[128]; /* shortened when long */
+    char reason[256];
+    const char *line; /* the row as CSV text; valid until the next call */
+} tape_import_reject;
+
+/* INVALID: a column that the table does not have, or a statement that is not one SELECT. */
+TAPE_API tape_status tape_import_open(const tape_import_options *options, tape_import **out,
+                                      tape_error *error) TAPE_CHECKED;
+/* The next run of good rows: an array of the table's struct, `*count` of them up to `max`, and the
+ * number of the first in `*first_row`. `*count` 0 means the end, or, when reject->row is not 0, one
+ * bad row, after which the next call goes on. The array is valid until the next call. */
+TAPE_API tape_status tape_import_next(tape_import *import, size_t max, const void **records,
+                                      size_t *count, uint64_t *first_row,
+                                      tape_import_reject *reject, tape_error *error) TAPE_CHECKED;
+/* Share of the input read so far, 0 to 1, or -1 when unknown. Any thread. */
+TAPE_API double tape_import_progress(tape_import *import);
+TAPE_API void tape_import_close(tape_import **import);
+
+/* --- records as text --- */
+
+/* A record as one JSON object (see CONTRACT's forms) into `out`; returns the length it has (without
+ * the NUL), which may be larger than size - 1: then call again with more. `with_table` adds
+ * "table". */
+TAPE_API size_t tape_record_to_json(uint16_t table, const void *record, bool with_table, char *out,
+                                    size_t size);
+/* The reverse. Missing fields take defaults. INVALID names field and value. */
+TAPE_API tape_status tape_record_from_json(uint16_t table, const char *text, size_t size, void *out,
+                                           tape_error *error) TAPE_CHECKED;
+
+/* --- operation --- */
+
+/* Makes the store's files hold every record committed so far and removes journal that nothing
+ * needs. */
+TAPE_API tape_status tape_checkpoint(tape *db, tape_error *error) TAPE_CHECKED;
+
+typedef struct tape_stats {
+    size_t size_bytes; /* set by the caller */
+    uint64_t written, durable, committed, applied, queryable, archived, oldest; /* seq */
+    uint64_t epoch;
+    uint64_t rows[TAPE_TABLE_COUNT + 1]; /* records per table id, as far as `queryable` */
+    uint64_t journal_bytes, store_bytes, archive_bytes;   /* on disk */
+    uint64_t window_bytes, memtable_bytes, columns_bytes; /* in memory */
+    int64_t sync_floor_ns; /* the device's: median of one raw sync of a written file */
+    char sync_method[16];  /* "fdatasync", "O_DSYNC", "O_DIRECT" */
+    uint64_t busy;         /* appends refused because the window was full */
+    uint64_t syncs;        /* group commits since opened */
+    uint64_t recovered_records, recovered_from_window, cut_bytes; /* by the last open */
+    int64_t recovery_ns;
+    int64_t owner_pid;
+} tape_stats;
+/* `wait_queryable` is for callers who want `queryable` and `rows` to have reached `written`. */
+TAPE_API tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out,
+                                     tape_error *error) TAPE_CHECKED;
+
+/* Reads every byte, checks every checksum, cross-checks journal and store. Calls `damage` once per
+ * finding and goes on. CORRUPT when there was any. `records` and `files` may be NULL. */
+TAPE_API tape_status tape_verify(tape *db, void (*damage)(void *context, const tape_error *finding),
+                                 void *context, uint64_t *records, uint64_t *files,
+                                 tape_error *error) TAPE_CHECKED;
+/* The same for a store that does not open. */
+TAPE_API tape_status tape_verify_dir(const char *dir,
+                                     void (*damage)(void *context, const tape_error *finding),
+                                     void *context, uint64_t *records, uint64_t *files,
+                                     tape_error *error) TAPE_CHECKED;
+
+/* --- verbs for other processes --- */
+
+/* The owner of a store answers requests on DIR/control.sock. `handler` gets the request's words and
+ * three descriptors of the asking process (stdin, stdout, stderr; the owner closes them), and
+ * returns the exit status. It runs on a thread of the store's, one per request. */
+typedef int (*tape_control_handler)(void *context, tape *db, int argc, char **argv,
+                                    const int fds[3]);
+TAPE_API tape_status tape_control_serve(tape *db, tape_control_handler handler, void *context,
+                                        tape_error *error) TAPE_CHECKED;
+/* Asks the owner of `dir`. NOT_FOUND when nobody answers there. */
+TAPE_API tape_status tape_control_call(const char *dir, int argc, char *const *argv,
+                                       const int fds[3], int *exit_status,
+                                       tape_error *error) TAPE_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

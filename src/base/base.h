@@ -1,0 +1,136 @@
+/* base: what every module stands on. No I/O but the log's line on stderr.
+ *
+ * Errors, assertions, checksums, clocks, arenas, the log. See README.md. */
+#ifndef BASE_H
+#define BASE_H
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <tape/error.h>
+
+#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tape's formats are little-endian and read in place"
+#endif
+
+#define KIB(n) ((uint64_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define GIB(n) ((uint64_t)(n) << 30)
+#define NS_PER_SECOND INT64_C(1000000000)
+#define CACHE_LINE_BYTES 64
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define ALIGN_UP(n, to) (((n) + ((to)-1)) & ~(uint64_t)((to)-1))
+#define ALIGN_DOWN(n, to) ((n) & ~(uint64_t)((to)-1))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define PRINTF_LIKE(at, first) __attribute__((format(printf, at, first)))
+
+/* --- assertions: always on, O(1); a programmer's error ends the process --- */
+_Noreturn void assert_failed(const char *condition, const char *file, int line);
+#define ASSERT(c) (LIKELY(c) ? (void)0 : assert_failed(#c, __FILE__, __LINE__))
+
+/* --- errors: fill `error` (nullable) and return `status`, so that callers write
+ *     `return error_set(error, TAPE_INVALID, "...", ...)` ---------------------------------------
+ */
+tape_status error_set(tape_error *error, tape_status status, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+/* The same with the file and byte offset (or TAPE_NO_OFFSET) it is about. */
+tape_status error_set_file(tape_error *error, tape_status status, const char *file, uint64_t offset,
+                           const char *format, ...) PRINTF_LIKE(5, 6);
+/* For a failed system call: the status follows from errno (ENOSPC, EDQUOT: NO_SPACE; EACCES, EPERM,
+ * EROFS: ACCESS; ENOENT: NOT_FOUND; EEXIST: EXISTS; ENOMEM: NO_MEMORY; else IO). `doing` is a verb
+ * phrase ("open", "sync"); the text says doing, file and strerror. */
+tape_status error_set_errno(tape_error *error, int os_errno, const char *file, const char *doing);
+/* Put "prefix: " before the text already there. */
+void error_prefix(tape_error *error, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* --- a run of bytes that somebody else owns --- */
+typedef struct slice {
+    const uint8_t *data;
+    size_t size;
+} slice;
+
+/* memcmp order, shorter first where one is a prefix of the other. */
+int slice_compare(slice a, slice b);
+
+/* --- checksums
+ * ------------------------------------------------------------------------------------- CRC-32C
+ * (Castagnoli), hardware where there is one. `crc` is a running value: start with 0; feeding a
+ * buffer in pieces gives the same result as at once. crc32c_word is the hot path's: eight bytes. */
+uint32_t crc32c(uint32_t crc, const void *data, size_t size);
+uint32_t crc32c_word(uint32_t crc, uint64_t word);
+
+/* --- clocks, in ns --- */
+int64_t clock_realtime_ns(void);  /* Unix time, UTC */
+int64_t clock_monotonic_ns(void); /* for deadlines and durations */
+/* The deadline `timeout_ns` from now; negative means never (INT64_MAX). */
+int64_t clock_deadline_ns(int64_t timeout_ns);
+
+/* --- arena: bump allocation, freed all at once. One thread at a time allocates. --- */
+typedef struct arena_block arena_block;
+typedef struct arena {
+    arena_block *head;
+    size_t block_bytes;
+    size_t used_bytes;     /* handed out */
+    size_t reserved_bytes; /* taken from the system */
+} arena;
+void arena_init(arena *a, size_t block_bytes);
+/* `align` is a power of two up to 64. NULL when memory is exhausted. */
+void *arena_alloc(arena *a, size_t size, size_t align);
+void arena_deinit(arena *a);
+
+/* --- memory that is not expected to run out: ends the process with a message if it does --- */
+void *mem_alloc(size_t size);
+void *mem_zalloc(size_t size);
+void *mem_realloc(void *old, size_t size);
+char *mem_strdup(const char *text);
+char *mem_printf(const char *format, ...) PRINTF_LIKE(1, 2); /* caller frees */
+
+/* --- a growing byte buffer --- */
+typedef struct buffer {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+} buffer;
+void buffer_reserve(buffer *b, size_t more);
+void buffer_append(buffer *b, const void *data, size_t size);
+void buffer_append_text(buffer *b, const char *text);
+void buffer_printf(buffer *b, const char *format, ...) PRINTF_LIKE(2, 3);
+void buffer_deinit(buffer *b);
+
+/* --- log: one line per event on stderr, or to the sink an embedding program sets --- */
+typedef enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } log_level;
+typedef void (*log_sink)(void *context, log_level level, const char *line);
+void log_set(log_level least, log_sink sink, void *context); /* sink NULL: stderr */
+void log_line(log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+
+static inline void cpu_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static inline uint64_t load_u64(const void *from) {
+    uint64_t v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+static inline uint32_t load_u32(const void *from) {
+    uint32_t v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+static inline void store_u64(void *to, uint64_t v) {
+    memcpy(to, &v, sizeof v);
+}
+static inline void store_u32(void *to, uint32_t v) {
+    memcpy(to, &v, sizeof v);
+}
+
+#endif

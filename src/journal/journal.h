@@ -1,0 +1,105 @@
+/* journal: the totally ordered record of everything. Live window, segments, group commit, recovery,
+ * replay. See README.md for formats, invariants and the recovery decision table. */
+#ifndef JOURNAL_H
+#define JOURNAL_H
+
+#include "format/format.h"
+#include "os/os.h"
+#include "record/record.h"
+
+#include <tape/tape.h>
+
+typedef struct journal journal;
+
+typedef enum journal_sync {
+    JOURNAL_SYNC_PROBE, /* measure at creation, keep the fastest */
+    JOURNAL_SYNC_FDATASYNC,
+    JOURNAL_SYNC_DSYNC,
+    JOURNAL_SYNC_DIRECT,
+} journal_sync;
+
+typedef struct journal_options {
+    os_disk *disk;
+    const char *dir;         /* DIR/journal; created when absent */
+    const char *root;        /* DIR: its inode names the window */
+    const uint8_t *store_id; /* 16 bytes */
+    uint64_t window_bytes;   /* power of two; 0: no live window (read only) */
+    uint64_t segment_bytes;  /* body bytes per segment; power of two */
+    journal_sync sync;
+    int writer_cpu;
+    bool background; /* start the journal writer thread (tests drive it by hand otherwise) */
+    uint64_t checkpoint_seq; /* the store's files hold everything up to here */
+} journal_options;
+
+typedef struct journal_recovery {
+    uint64_t epoch;
+    uint64_t last_seq;
+    uint64_t records;             /* found on disk after the checkpoint */
+    uint64_t records_from_window; /* taken from the window of an owner that was killed */
+    uint64_t cut_bytes;           /* torn tail removed */
+    int64_t duration_ns;
+} journal_recovery;
+
+tape_status journal_open(journal **out, const journal_options *options, journal_recovery *recovery,
+                         tape_error *error) TAPE_CHECKED;
+/* Makes everything durable, removes the window. OK, or what kept the last records from the disk. */
+tape_status journal_close(journal **j, tape_error *error);
+
+/* Appends as one unit; see tape_append for errors. Validates nothing but sizes. */
+tape_status journal_append(journal *j, const tape_record *records, size_t count,
+                           int64_t deadline_ns, uint64_t *first_seq,
+                           tape_error *error) TAPE_CHECKED;
+tape_status journal_wait(journal *j, uint64_t seq, tape_level level, int64_t deadline_ns,
+                         tape_error *error) TAPE_CHECKED;
+/* Last seq that has the level, and the oldest kept. */
+uint64_t journal_seq(const journal *j, tape_level level);
+uint64_t journal_oldest_seq(journal *j);
+/* OK, or the error that stopped the journal for good. */
+tape_status journal_failure(const journal *j, tape_error *error);
+
+/* Notes that the store's files hold everything up to `seq`, durably; removes segments all of whose
+ * records are at or below both `seq` and the retention limit. `retain_bytes` UINT64_MAX keeps all.
+ */
+tape_status journal_checkpoint(journal *j, uint64_t seq, uint64_t retain_bytes,
+                               tape_error *error) TAPE_CHECKED;
+
+/* --- replay: read from any seq, from segments or the window, in this process or another --- */
+typedef struct journal_reader journal_reader;
+
+/* By directory, needing no owner. `from_seq` 0: the oldest. TOO_OLD; NO_STORE. A from_seq beyond
+ * the end waits there. `level`: how far to read. */
+tape_status journal_reader_open(journal_reader **out, os_disk *disk, const char *root,
+                                tape_level level, uint64_t from_seq,
+                                tape_error *error) TAPE_CHECKED;
+/* In the owner's process, beside its journal. */
+tape_status journal_reader_attach(journal_reader **out, journal *j, tape_level level,
+                                  uint64_t from_seq, tape_error *error) TAPE_CHECKED;
+/* The next run of records, up to `max`; never splits... an append may be split over two calls
+ * (RECORD_MORE tells). *count 0: nothing new. Views are valid until the next call. LOST, CORRUPT.
+ */
+tape_status journal_reader_next(journal_reader *r, record_view *out, size_t max, size_t *count,
+                                tape_error *error) TAPE_CHECKED;
+uint64_t journal_reader_next_seq(const journal_reader *r);
+/* Last seq at the reader's level that the store has now, as far as the reader can see. */
+uint64_t journal_reader_end_seq(journal_reader *r);
+bool journal_reader_owner_alive(journal_reader *r);
+void journal_reader_close(journal_reader **r);
+
+/* --- integrity and figures --- */
+/* Reads every byte of every segment; checks frames, padding, chain, seq continuity, zero tail.
+ * Works on a store in use (up to what is durable). */
+tape_status journal_verify(os_disk *disk, const char *root,
+                           void (*damage)(void *, const tape_error *), void *context,
+                           uint64_t *files, uint64_t *records, tape_error *error) TAPE_CHECKED;
+
+typedef struct journal_stats {
+    uint64_t segment_files, segment_bytes; /* on disk */
+    uint64_t window_bytes;
+    uint64_t busy, syncs;
+    uint64_t epoch;
+    int64_t sync_floor_ns;
+    char sync_method[16];
+} journal_stats;
+void journal_stats_read(journal *j, journal_stats *out);
+
+#endif

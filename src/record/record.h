@@ -1,0 +1,87 @@
+/* record: the catalogue of tables, and everything that loops over its field table. No I/O.
+ * The types (tape_table_info, tape_field_info) are public and generated with the structs into
+ * <tape/records.h> from catalog.def. */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include "base/base.h"
+
+#include <tape/records.h>
+
+/* One record as a cursor over the journal sees it. `payload` is the stored struct: `version` and
+ * `size` may be older or newer than ours (see record_upgrade). Valid as long as the batch it came
+ * in. */
+typedef struct record_view {
+    const tape_table_info *table;
+    const void *payload;
+    uint32_t size;
+    uint16_t version;
+    uint16_t flags; /* RECORD_MORE: the next record belongs to the same append */
+    uint64_t seq;
+    int64_t ts;
+    int64_t append_ts;
+} record_view;
+#define RECORD_MORE 1u
+
+/* NULL when unknown. Ids are 1..TAPE_TABLE_COUNT. */
+const tape_table_info *record_table(uint16_t id);
+const tape_table_info *record_table_named(const char *name);
+const tape_field_info *record_field_named(const tape_table_info *table, const char *name);
+
+/* Checks a payload of the current version: enumerations in range, numbers finite, identifiers
+ * NUL-padded printable ASCII or valid UTF-8 without control characters, key fields not empty. The
+ * hot path: a record that is right costs tens of nanoseconds. INVALID names table, field and value.
+ */
+tape_status record_validate(const tape_table_info *table, const void *payload,
+                            tape_error *error) TAPE_CHECKED;
+
+/* Keys. The encoded key orders bytewise (memcmp, shorter first): one byte table id, then each key
+ * field: identifiers without their trailing NULs (all but the last key field NUL-padded to full
+ * width), seq as 8 bytes big-endian. */
+#define RECORD_KEY_BYTES_MAX 64
+size_t record_key(const tape_table_info *table, const void *payload,
+                  uint8_t out[RECORD_KEY_BYTES_MAX]);
+/* From text, one string per key field ("123" for seq). INVALID: wrong count, too long, empty. */
+tape_status record_key_from_text(const tape_table_info *table, const char *const *parts,
+                                 size_t count, uint8_t out[RECORD_KEY_BYTES_MAX], size_t *size,
+                                 tape_error *error) TAPE_CHECKED;
+
+/* Makes `out` (table->size_bytes) a record of the current version out of one of any version: fields
+ * that an older one lacks take their default (and are absent: see record_field_present), what a
+ * newer one has beyond ours is skipped. */
+void record_upgrade(const tape_table_info *table, uint16_t version, const void *payload,
+                    size_t size, void *out);
+/* Whether a record written at `version` has the field, and it is not an absent value (an empty
+ * identifier, an unset enumeration). */
+bool record_field_present(const tape_field_info *field, uint16_t version, const void *payload);
+
+/* One JSON object without newline: seq, ts, [table when with_table], the fields in catalogue order.
+ * Times RFC 3339 with nine decimals, numbers shortest that read back exactly, absent null. */
+void record_to_json(const tape_table_info *table, uint16_t version, const void *payload,
+                    bool with_table, buffer *out);
+/* Fills `out` (a struct of the current version; missing fields take defaults, seq 0, ts 0 when
+ * absent) from a JSON object. INVALID names the field and the value; unknown fields are INVALID.
+ * Does not run record_validate. */
+tape_status record_from_json(const tape_table_info *table, const char *text, size_t size, void *out,
+                             tape_error *error) TAPE_CHECKED;
+
+/* Sets every field to its default. */
+void record_defaults(const tape_table_info *table, void *out);
+/* Sets one scalar field from text, exactly as a CSV cell is read: trimmed of nothing; an empty cell
+ * is the default. INVALID names field and value. Times: RFC 3339, "YYYY-MM-DD HH:MM:SS[.frac]", int
+ * ns. */
+tape_status record_field_from_text(const tape_table_info *table, const tape_field_info *field,
+                                   const char *text, size_t size, void *record,
+                                   tape_error *error) TAPE_CHECKED;
+/* Enumeration value of a name, or -1. */
+int record_enum_value(const tape_field_info *field, const char *text, size_t size);
+
+/* Text of a double: the shortest decimal that reads back exactly. `out` has 32 bytes; returns
+ * length. */
+size_t record_format_f64(double value, char out[32]);
+/* RFC 3339 UTC, nine decimals; `out` has 40 bytes; returns length. */
+size_t record_format_time(int64_t ns, char out[40]);
+/* Reads RFC 3339, "YYYY-MM-DD[ T]HH:MM:SS[.fraction][Z|+hh:mm]", "YYYY-MM-DD" or integer ns. */
+bool record_parse_time(const char *text, size_t size, int64_t *out);
+
+#endif
