@@ -80,9 +80,10 @@ tape_status os_path_stat(os_disk *disk, const char *path, os_stat *out,
 tape_status os_free_bytes(os_disk *disk, const char *path, uint64_t *out,
                           tape_error *error) TAPE_CHECKED;
 
-/* Whole-file helpers for small files. The written one is durable and atomic: a temporary file,
- * sync, rename, directory sync; readers see the old or the new. `*data` is NUL-terminated, caller
- * frees. */
+/* Whole-file helpers for small files (TOO_LARGE beyond OS_SMALL_BYTES_MAX). The written one is
+ * durable and atomic: a temporary file (PATH.new), sync, rename, directory sync; readers see the old
+ * or the new. One writer of a path at a time. `*data` is NUL-terminated, caller frees. */
+#define OS_SMALL_BYTES_MAX MIB(64)
 tape_status os_read_small(os_disk *disk, const char *path, char **data, size_t *size,
                           tape_error *error) TAPE_CHECKED;
 tape_status os_write_small(os_disk *disk, const char *path, const void *data, size_t size,
@@ -99,7 +100,7 @@ void os_lock_release(os_lock **lock);
 /* --- named shared memory: survives the process, not the machine --- */
 typedef struct os_shm {
     uint8_t *data;
-    size_t size;
+    size_t size;  /* bytes mapped: head_bytes + 2 * ring_bytes */
     void *handle; /* private */
 } os_shm;
 /* The directory shared memory lives in: TAPE_SHM_DIR or /dev/shm. */
@@ -107,15 +108,17 @@ const char *os_shm_dir(void);
 /* Creates (replacing an old one) or opens `name` (a plain file name). The region is
  * [head_bytes][ring_bytes], mapped with the ring twice in a row, so that a run that wraps is
  * contiguous: data[head_bytes + i] for i < 2 * ring_bytes. Both sizes are multiples of 4096.
- * Creating reserves the memory (NO_SPACE when the file system has too little). The simulated disk
- * keeps its regions across os_sim process crashes and drops them at power loss. */
+ * Creating reserves the memory (NO_SPACE when the file system has too little), so that no later
+ * store can fail; a region that has its name is complete and zero-filled. One creator of a name at
+ * a time. The simulated disk keeps its regions across process crashes and drops them at power loss.
+ */
 tape_status os_shm_create(os_disk *disk, const char *name, size_t head_bytes, size_t ring_bytes,
                           os_shm *out, tape_error *error) TAPE_CHECKED;
-/* `writable` false maps read-only. NOT_FOUND when absent. With ring_bytes 0 maps the first
- * head_bytes only. */
+/* `writable` false maps read-only. NOT_FOUND when absent; CORRUPT when it is smaller than
+ * head_bytes + ring_bytes. With ring_bytes 0 maps the first head_bytes only. */
 tape_status os_shm_open(os_disk *disk, const char *name, size_t head_bytes, size_t ring_bytes,
                         bool writable, os_shm *out, tape_error *error) TAPE_CHECKED;
-void os_shm_close(os_shm *shm);
+void os_shm_close(os_shm *shm); /* NULL-safe and zero-safe; leaves *shm all zero */
 tape_status os_shm_remove(os_disk *disk, const char *name, tape_error *error) TAPE_CHECKED;
 /* Free bytes where shared memory lives. */
 tape_status os_shm_free_bytes(os_disk *disk, uint64_t *out, tape_error *error) TAPE_CHECKED;
@@ -141,5 +144,50 @@ int os_cpu_count(void);
  * early. In-process. */
 void os_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns);
 void os_futex_wake(_Atomic uint32_t *word, int count); /* count INT_MAX: all */
+
+/* --- local sockets: the control socket of a store, for processes of the same user or root ---
+ * Byte streams on a path of any length. All waits end at a monotonic deadline (TIMEOUT; INT64_MAX:
+ * none). A socket may be used by one sender and one receiver at a time. */
+typedef struct os_listener os_listener;
+typedef struct os_socket os_socket;
+
+/* Replaces a socket file left behind by a dead process: hold the directory's lock. EXISTS when
+ * `path` is something else than a socket. Only the owner and root may connect. */
+tape_status os_socket_listen(const char *path, os_listener **out, tape_error *error) TAPE_CHECKED;
+/* The next connection of the same user or root; others are dropped with a warning in the log.
+ * CANCELLED, from then on, once os_listener_wake was called (any thread, signal handlers too). */
+tape_status os_socket_accept(os_listener *listener, int64_t deadline_ns, os_socket **out,
+                             tape_error *error) TAPE_CHECKED;
+void os_listener_wake(os_listener *listener);
+/* Removes the socket file. NULL-safe; sets *listener to NULL. */
+void os_listener_close(os_listener **listener);
+
+/* NOT_FOUND when nobody listens at `path`. */
+tape_status os_socket_connect(const char *path, int64_t deadline_ns, os_socket **out,
+                              tape_error *error) TAPE_CHECKED;
+/* Sends all of it; with `files`, file descriptors go along with the first byte (`size` > 0) and
+ * stay the caller's. NOT_FOUND when the peer has gone. */
+#define OS_SOCKET_FILES_MAX 3
+tape_status os_socket_send(os_socket *s, const void *data, size_t size, const int *files,
+                           size_t file_count, int64_t deadline_ns, tape_error *error) TAPE_CHECKED;
+/* Waits for at least one byte; *got 0: the peer has closed, or os_socket_shutdown was called. With
+ * `files` (room for OS_SOCKET_FILES_MAX), descriptors that came along are the caller's to close
+ * with os_fd_close; without, they are closed at once. */
+tape_status os_socket_receive(os_socket *s, void *data, size_t size, size_t *got, int *files,
+                              size_t *file_count, int64_t deadline_ns,
+                              tape_error *error) TAPE_CHECKED;
+/* Exactly `size` bytes; IO when the peer closes before. */
+tape_status os_socket_receive_exact(os_socket *s, void *data, size_t size, int64_t deadline_ns,
+                                    tape_error *error) TAPE_CHECKED;
+/* Whether the peer has closed or died. Does not wait. */
+bool os_socket_peer_gone(os_socket *s);
+/* Ends both directions: waiting calls in other threads return. */
+void os_socket_shutdown(os_socket *s);
+void os_socket_close(os_socket **s); /* NULL-safe; sets *s to NULL */
+
+/* For descriptors that were received. Writes all of it (pipes, terminals, files; no SIGPIPE);
+ * NOT_FOUND when the reading end is closed. */
+tape_status os_fd_write(int fd, const void *data, size_t size, tape_error *error) TAPE_CHECKED;
+void os_fd_close(int fd);
 
 #endif
