@@ -106,8 +106,9 @@ static void print_constants(const catalog_model *model, FILE *out) {
     for (size_t i = 0; i < model->table_count; i++) {
         const catalog_table *t = &model->tables[i];
         fprintf(out, "#define TAPE_TABLE_%s %u\n", t->upper, t->id);
-        if (t->size > largest)
+        if (t->size > largest) {
             largest = t->size;
+        }
     }
     fprintf(out, "#define TAPE_TABLE_%s %zu\n\n", "COUNT", model->table_count);
     fprintf(out, "/* The largest struct, in bytes. */\n#define TAPE_RECORD_BYTES_MAX %u\n\n",
@@ -126,10 +127,11 @@ static void print_enum(const catalog_enum *e, FILE *out) {
     for (size_t i = 0; i < e->value_count; i++) {
         const catalog_value *v = &e->values[i];
         snprintf(line, sizeof line, "TAPE_%s_%s = %u,", e->upper, v->name, v->number);
-        if (v->text)
+        if (v->text) {
             fprintf(out, "    %-*s /* \"%s\" */\n", width, line, v->text);
-        else
+        } else {
             fprintf(out, "    %-*s /* null */\n", width, line);
+        }
     }
     fprintf(out, "} tape_%s;\n\n", e->name);
 }
@@ -143,10 +145,11 @@ static void print_declaration(const catalog_field *f, char *line, size_t size) {
         snprintf(line, size, "int64_t %s;", f->name);
         break;
     case CATALOG_KIND_F64:
-        if (f->count > 1)
+        if (f->count > 1) {
             snprintf(line, size, "double %s[%u];", f->name, f->count);
-        else
+        } else {
             snprintf(line, size, "double %s;", f->name);
+        }
         break;
     case CATALOG_KIND_ENUM:
         snprintf(line, size, "uint8_t %s;", f->name);
@@ -161,12 +164,13 @@ static void print_declaration(const catalog_field *f, char *line, size_t size) {
 }
 
 static void print_comment(const catalog_field *f, FILE *out) {
-    if (f->kind == CATALOG_KIND_RESERVED)
+    if (f->kind == CATALOG_KIND_RESERVED) {
         fputs("/* zero */\n", out);
-    else if (f->kind == CATALOG_KIND_ENUM)
+    } else if (f->kind == CATALOG_KIND_ENUM) {
         fprintf(out, "/* enum tape_%s: %s */\n", f->enumeration, f->doc);
-    else
+    } else {
         fprintf(out, "/* %s%s */\n", f->key ? "key: " : "", f->doc);
+    }
 }
 
 static void print_struct(const catalog_table *t, FILE *out) {
@@ -184,19 +188,22 @@ static void print_struct(const catalog_table *t, FILE *out) {
         print_comment(&t->fields[i], out);
     }
     fprintf(out, "} tape_%s;\n#define TAPE_%s_VERSION %u\n", t->type, t->upper, t->version);
-    for (size_t i = 0; i < t->field_count; i++)
+    for (size_t i = 0; i < t->field_count; i++) {
         fprintf(out, "TAPE_LAYOUT(offsetof(tape_%s, %s) == %u);\n", t->type, t->fields[i].name,
                 t->fields[i].offset);
+    }
     fprintf(out, "TAPE_LAYOUT(sizeof(tape_%s) == %u);\n\n", t->type, t->size);
 }
 
 void catalog_header_print(const catalog_model *model, FILE *out) {
     fputs(opening, out);
     print_constants(model, out);
-    for (size_t i = 0; i < model->enum_count; i++)
+    for (size_t i = 0; i < model->enum_count; i++) {
         print_enum(&model->enums[i], out);
-    for (size_t i = 0; i < model->table_count; i++)
+    }
+    for (size_t i = 0; i < model->table_count; i++) {
         print_struct(&model->tables[i], out);
+    }
     fputs(reflection, out);
     fputs(closing, out);
 }

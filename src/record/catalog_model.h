@@ -12,6 +12,7 @@
 #define CATALOG_FIELDS_MAX 64
 #define CATALOG_ENUMS_MAX 32
 #define CATALOG_VALUES_MAX 64
+#define CATALOG_KEY_BYTES_MAX 64 /* of an encoded key: the table id and the key fields */
 
 typedef enum catalog_kind {
     CATALOG_KIND_U64,
@@ -37,6 +38,7 @@ typedef struct catalog_enum {
 } catalog_enum;
 
 typedef struct catalog_field {
+    const char *type; /* of its table */
     const char *name;
     const char *doc;
     const char *enumeration; /* name, for CATALOG_KIND_ENUM */

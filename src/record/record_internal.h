@@ -1,0 +1,51 @@
+/* record_internal: what the files of this module share. */
+#ifndef RECORD_INTERNAL_H
+#define RECORD_INTERNAL_H
+
+#include "record/record.h"
+
+/* Longest text of a value in an error message, with the NUL. */
+#define RECORD_SHOWN_BYTES 64
+
+/* `size` bytes as text for an error message: printable, shortened when long. Returns `out`. */
+const char *record_show(const char *text, size_t size, char out[RECORD_SHOWN_BYTES]);
+
+/* "TABLE.FIELD ..." as an INVALID error. */
+tape_status record_field_error(const tape_table_info *table, const tape_field_info *field,
+                               tape_error *error, const char *format, ...) PRINTF_LIKE(4, 5);
+
+/* What is wrong with `size` bytes as an identifier (any length, no padding), or NULL. */
+const char *record_id_problem(const char *text, size_t size);
+
+/* Sets an identifier field from text: checks length and content and pads. */
+tape_status record_id_from_text(const tape_table_info *table, const tape_field_info *field,
+                                const char *text, size_t size, void *record,
+                                tape_error *error) TAPE_CHECKED;
+/* Sets an enumeration field from a name. */
+tape_status record_enum_from_text(const tape_table_info *table, const tape_field_info *field,
+                                  const char *text, size_t size, void *record,
+                                  tape_error *error) TAPE_CHECKED;
+
+/* Reads a decimal number, all of `text`: sign, digits, point, exponent; also nan and inf with a
+ * sign, in any case. False when it is not one, or is beyond the range of a double. */
+bool record_parse_f64(const char *text, size_t size, double *out);
+/* Reads digits only, all of `text`. */
+bool record_parse_u64(const char *text, size_t size, uint64_t *out);
+
+/* Writes `value` in decimal, without NUL; returns the length, at most 20. */
+size_t record_format_u64(uint64_t value, char *out);
+
+/* The check of the hot path for one identifier, in two ways that give the same answer. */
+bool record_id_plain_words(const char *id, size_t size);
+bool record_id_plain(const char *id, size_t size);
+
+static inline const uint8_t *record_field_at(const tape_field_info *field, const void *record) {
+    return (const uint8_t *)record + field->offset;
+}
+
+/* Bytes of an identifier before its padding. */
+static inline size_t record_id_length(const tape_field_info *field, const void *record) {
+    return strnlen((const char *)record_field_at(field, record), field->size_bytes);
+}
+
+#endif
