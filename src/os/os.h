@@ -81,8 +81,8 @@ tape_status os_free_bytes(os_disk *disk, const char *path, uint64_t *out,
                           tape_error *error) TAPE_CHECKED;
 
 /* Whole-file helpers for small files (TOO_LARGE beyond OS_SMALL_BYTES_MAX). The written one is
- * durable and atomic: a temporary file (PATH.new), sync, rename, directory sync; readers see the old
- * or the new. One writer of a path at a time. `*data` is NUL-terminated, caller frees. */
+ * durable and atomic: a temporary file (PATH.new), sync, rename, directory sync; readers see the
+ * old or the new. One writer of a path at a time. `*data` is NUL-terminated, caller frees. */
 #define OS_SMALL_BYTES_MAX MIB(64)
 tape_status os_read_small(os_disk *disk, const char *path, char **data, size_t *size,
                           tape_error *error) TAPE_CHECKED;
@@ -185,9 +185,10 @@ bool os_socket_peer_gone(os_socket *s);
 void os_socket_shutdown(os_socket *s);
 void os_socket_close(os_socket **s); /* NULL-safe; sets *s to NULL */
 
-/* For descriptors that were received. Writes all of it (pipes, terminals, files; no SIGPIPE);
- * NOT_FOUND when the reading end is closed. */
-tape_status os_fd_write(int fd, const void *data, size_t size, tape_error *error) TAPE_CHECKED;
+/* For descriptors that were received. Writes all of it (pipes, terminals, files; no SIGPIPE) or
+ * says in *written (may be NULL) how much; TIMEOUT; NOT_FOUND when the reading end is closed. */
+tape_status os_fd_write(int fd, const void *data, size_t size, size_t *written, int64_t deadline_ns,
+                        tape_error *error) TAPE_CHECKED;
 void os_fd_close(int fd);
 
 #endif
