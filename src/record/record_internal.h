@@ -10,6 +10,11 @@
 /* `size` bytes as text for an error message: printable, shortened when long. Returns `out`. */
 const char *record_show(const char *text, size_t size, char out[RECORD_SHOWN_BYTES]);
 
+#define RECORD_SEQ_REASON "tape gives it when the record is appended; leave it out"
+#define RECORD_TIME_REASON                                                                         \
+    "it must be a time such as 2024-08-08T23:54:15.342Z, between 1677 and 2262, or an integer of " \
+    "nanoseconds since 1970"
+
 /* "TABLE.FIELD ..." as an INVALID error. */
 tape_status record_field_error(const tape_table_info *table, const tape_field_info *field,
                                tape_error *error, const char *format, ...) PRINTF_LIKE(4, 5);
@@ -34,10 +39,6 @@ bool record_parse_u64(const char *text, size_t size, uint64_t *out);
 
 /* Writes `value` in decimal, without NUL; returns the length, at most 20. */
 size_t record_format_u64(uint64_t value, char *out);
-
-/* The check of the hot path for one identifier, in two ways that give the same answer. */
-bool record_id_plain_words(const char *id, size_t size);
-bool record_id_plain(const char *id, size_t size);
 
 static inline const uint8_t *record_field_at(const tape_field_info *field, const void *record) {
     return (const uint8_t *)record + field->offset;
