@@ -84,7 +84,7 @@ TAPE_API tape_status tape_close(tape **db, tape_error *error);
 /* One record to append: a struct of <tape/records.h>. `seq` in it is ignored; `ts` 0 means now. */
 typedef struct tape_record {
     uint16_t table;      /* TAPE_TABLE_... */
-    uint16_t reserved;   /* 0 */
+    uint16_t version;    /* 0: the current one */
     uint32_t size_bytes; /* sizeof the struct */
     const void *data;
 } tape_record;

@@ -51,8 +51,9 @@ typedef struct frame_header {
 _Static_assert(sizeof(frame_header) == FRAME_HEADER_BYTES, "the frame header is 24 bytes");
 
 /* A commit says: everything before me is complete, and `chain` is its hash.
- * chain = XXH3-128 of (previous chain, 16 bytes) ++ (every byte of the stream from the end of the
- * previous commit frame to the start of this one), in the canonical big-endian representation. */
+ * The chain is folded at the start of every commit frame and at the start of every segment but the
+ * first: chain = XXH3-128 of (previous chain, 16 bytes) ++ (every byte of the stream since the
+ * previous fold), in xxHash's canonical (big-endian) form. The first previous chain is zero. */
 typedef struct frame_commit {
     uint64_t last_seq;         /* last record before this frame; 0 if none yet */
     uint64_t durable_position; /* everything before it was known durable when this was written */
@@ -125,10 +126,10 @@ typedef struct segment_header {
     uint64_t first_seq;  /* of the first record that starts in this segment or later */
     uint64_t epoch;
     uint64_t durable_position; /* known durable when the segment was put in place */
-    uint8_t chain[16];         /* chain of the last commit before this segment */
-    uint64_t chain_position;   /* end of that commit frame; 0 if none */
+    int64_t append_ts;         /* of the last frame before this segment; 0 if none */
+    uint8_t chain[16];         /* folded at the segment's start */
 } segment_header;
-_Static_assert(sizeof(segment_header) == 104, "segment header");
+_Static_assert(sizeof(segment_header) == 96, "segment header");
 
 void segment_header_seal(segment_header *header);
 /* OK; CORRUPT (magic, checksum, index, body size); NEWER. `file` is for the error. */
@@ -139,7 +140,7 @@ tape_status segment_header_check(const segment_header *header, const uint8_t sto
 uint64_t format_salt(const uint8_t store_id[16]);
 
 /* --- chained hash --- */
-typedef struct chain chain; /* running state; opaque because xxhash's is large */
+typedef struct chain chain; /* running state */
 chain *chain_create(void);
 void chain_destroy(chain **c);
 void chain_start(chain *c, const uint8_t previous[16]);

@@ -18,16 +18,31 @@ typedef enum journal_sync {
     JOURNAL_SYNC_DIRECT,
 } journal_sync;
 
+/* What is fixed when a store is made: DIR/TAPE, a small text file with a checksum. */
+typedef struct journal_identity {
+    uint8_t store_id[16];
+    uint64_t segment_bytes; /* body bytes per segment; power of two */
+    int64_t created_ts;     /* Unix ns */
+} journal_identity;
+#define JOURNAL_SEGMENT_BYTES_MIN KIB(64)
+#define JOURNAL_SEGMENT_BYTES_MAX GIB(1)
+#define JOURNAL_WINDOW_BYTES_MIN KIB(64)
+
+/* NO_STORE when DIR/TAPE is absent; CORRUPT; NEWER. */
+tape_status journal_identity_read(os_disk *disk, const char *root, journal_identity *out,
+                                  tape_error *error) TAPE_CHECKED;
+/* Makes the journal of a new store in an existing, empty directory: DIR/journal with its first
+ * segment, then DIR/TAPE, which makes it a store. Draws the store id. */
+tape_status journal_create(os_disk *disk, const char *root, uint64_t segment_bytes,
+                           journal_identity *out, tape_error *error) TAPE_CHECKED;
+
 typedef struct journal_options {
     os_disk *disk;
-    const char *dir;         /* DIR/journal; created when absent */
-    const char *root;        /* DIR: its inode names the window */
-    const uint8_t *store_id; /* 16 bytes */
-    uint64_t window_bytes;   /* power of two; 0: no live window (read only) */
-    uint64_t segment_bytes;  /* body bytes per segment; power of two */
+    const char *root; /* DIR; the segments are in DIR/journal, and its inode names the window */
+    uint64_t window_bytes; /* power of two; 0: read only, no live window is made */
     journal_sync sync;
-    int writer_cpu;
-    bool background; /* start the journal writer thread (tests drive it by hand otherwise) */
+    int writer_cpu;          /* -1: any */
+    bool background;         /* start the journal writer thread; without it waits do the work */
     uint64_t checkpoint_seq; /* the store's files hold everything up to here */
 } journal_options;
 
@@ -36,7 +51,7 @@ typedef struct journal_recovery {
     uint64_t last_seq;
     uint64_t records;             /* found on disk after the checkpoint */
     uint64_t records_from_window; /* taken from the window of an owner that was killed */
-    uint64_t cut_bytes;           /* torn tail removed */
+    uint64_t cut_bytes;           /* torn tail removed: bytes that were not zero, to the end */
     int64_t duration_ns;
 } journal_recovery;
 
@@ -65,6 +80,7 @@ tape_status journal_checkpoint(journal *j, uint64_t seq, uint64_t retain_bytes,
 
 /* --- replay: read from any seq, from segments or the window, in this process or another --- */
 typedef struct journal_reader journal_reader;
+#define JOURNAL_LATEST UINT64_MAX
 
 /* By directory, needing no owner. `from_seq` 0: the oldest. TOO_OLD; NO_STORE. A from_seq beyond
  * the end waits there. `level`: how far to read. */
@@ -74,9 +90,8 @@ tape_status journal_reader_open(journal_reader **out, os_disk *disk, const char 
 /* In the owner's process, beside its journal. */
 tape_status journal_reader_attach(journal_reader **out, journal *j, tape_level level,
                                   uint64_t from_seq, tape_error *error) TAPE_CHECKED;
-/* The next run of records, up to `max`; never splits... an append may be split over two calls
- * (RECORD_MORE tells). *count 0: nothing new. Views are valid until the next call. LOST, CORRUPT.
- */
+/* The next run of records, up to `max`; an append may be split over two calls (RECORD_MORE tells).
+ * *count 0: nothing more now. Views are valid until the next call. LOST, CORRUPT. */
 tape_status journal_reader_next(journal_reader *r, record_view *out, size_t max, size_t *count,
                                 tape_error *error) TAPE_CHECKED;
 uint64_t journal_reader_next_seq(const journal_reader *r);
