@@ -1,0 +1,118 @@
+/* directory.c: the store's directory. Its listing is never the truth about what the store holds: it
+ * only tells which numbers are taken and what is left over. */
+#include "store/store_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum file_kind { FILE_OTHER, FILE_TABLE, FILE_TEMPORARY };
+
+/* Eight digits or more and a suffix. */
+static enum file_kind kind_of(const char *name, uint64_t *number) {
+    size_t digits = strspn(name, "0123456789");
+    *number = 0;
+    if (digits < 8 || digits > 18) {
+        return strcmp(name, MANIFEST_TEMPORARY_NAME) == 0 ? FILE_TEMPORARY : FILE_OTHER;
+    }
+    *number = strtoull(name, NULL, 10);
+    if (strcmp(name + digits, SSTABLE_SUFFIX) == 0) {
+        return FILE_TABLE;
+    }
+    return strcmp(name + digits, SSTABLE_TEMPORARY_SUFFIX) == 0 ? FILE_TEMPORARY : FILE_OTHER;
+}
+
+static void list_visit(void *context, const char *name, bool is_dir, uint64_t size) {
+    (void)size;
+    store_listing *out = context;
+    uint64_t number = 0;
+    enum file_kind kind = kind_of(name, &number);
+    if (is_dir || kind == FILE_OTHER) {
+        return;
+    }
+    out->tables += kind == FILE_TABLE;
+    if (number > out->greatest_number) {
+        out->greatest_number = number;
+    }
+}
+
+tape_status directory_list(os_disk *disk, const char *dir, store_listing *out, tape_error *error) {
+    *out = (store_listing){0};
+    return os_dir_list(disk, dir, list_visit, out, error);
+}
+
+typedef struct orphan_search {
+    const manifest *manifest;
+    char **names;
+    size_t count;
+    size_t capacity;
+} orphan_search;
+
+static bool is_listed(const manifest *m, uint64_t number) {
+    size_t low = 0;
+    size_t high = m->table_count;
+    while (low < high) { /* numbers rise */
+        size_t middle = low + (high - low) / 2;
+        if (m->tables[middle].number < number) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < m->table_count && m->tables[low].number == number;
+}
+
+static void orphan_visit(void *context, const char *name, bool is_dir, uint64_t size) {
+    (void)size;
+    orphan_search *search = context;
+    uint64_t number = 0;
+    enum file_kind kind = kind_of(name, &number);
+    if (is_dir || kind == FILE_OTHER ||
+        (kind == FILE_TABLE && is_listed(search->manifest, number))) {
+        return;
+    }
+    if (search->count == search->capacity) {
+        search->capacity = search->capacity == 0 ? 16 : 2 * search->capacity;
+        search->names = mem_realloc(search->names, search->capacity * sizeof *search->names);
+    }
+    search->names[search->count++] = mem_strdup(name);
+}
+
+tape_status directory_remove_orphans(const manifest *m, tape_error *error) {
+    orphan_search search = {.manifest = m};
+    tape_status status = os_dir_list(m->place.disk, m->place.dir, orphan_visit, &search, error);
+    for (size_t i = 0; i < search.count; i++) {
+        char *path = mem_printf("%s/%s", m->place.dir, search.names[i]);
+        if (status == TAPE_OK) {
+            log_line(LOG_INFO, "removing %s: left over, the manifest does not list it", path);
+            status = os_remove(m->place.disk, path, error);
+        }
+        free(path);
+        free(search.names[i]);
+    }
+    free(search.names);
+    return status;
+}
+
+tape_status directory_make(os_disk *disk, const char *dir, tape_error *error) {
+    tape_status status = os_dir_make(disk, dir, error);
+    if (status != TAPE_OK && status != TAPE_EXISTS) {
+        return status;
+    }
+    /* Even when it was there: whoever made it may have died before this. */
+    char *parent = mem_strdup(dir);
+    size_t length = strlen(parent);
+    while (length > 1 && parent[length - 1] == '/') {
+        length--;
+    }
+    while (length > 0 && parent[length - 1] != '/') {
+        length--;
+    }
+    while (length > 1 && parent[length - 1] == '/') {
+        length--;
+    }
+    parent[length] = '\0';
+    status = os_dir_sync(disk, length == 0 ? "." : parent, error);
+    free(parent);
+    return status;
+}
