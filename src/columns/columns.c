@@ -62,7 +62,7 @@ static tape_status column_init(columns *c, column *col, const tape_field_info *f
 static tape_status table_create(columns *c, const tape_table_info *info) {
     ASSERT(info->field_count >= 2 && info->field_count <= COLUMNS_FIELDS_MAX);
     ASSERT(info->size_bytes <= TAPE_RECORD_BYTES_MAX);
-    table *t = calloc(1, sizeof *t);
+    column_table *t = calloc(1, sizeof *t);
     if (t == NULL) {
         return TAPE_NO_MEMORY;
     }
@@ -95,7 +95,7 @@ static void chunk_free(chunk *k) {
     free(k);
 }
 
-static void table_free(table *t) {
+static void table_free(column_table *t) {
     if (t == NULL) {
         return;
     }
@@ -166,7 +166,7 @@ static bool take(columns *c, uint64_t bytes) {
     return true;
 }
 
-static bool chunk_fill(const table *t, chunk *k) {
+static bool chunk_fill(const column_table *t, chunk *k) {
     for (uint32_t f = 0; f < t->info->field_count; f++) {
         const column *col = &t->columns[f];
         k->arrays[f] = malloc((size_t)COLUMNS_CHUNK_ROWS * col->row_bytes);
@@ -193,7 +193,7 @@ static bool chunk_fill(const table *t, chunk *k) {
     return true;
 }
 
-static bool chunk_add(table *t, uint64_t index) {
+static bool chunk_add(column_table *t, uint64_t index) {
     chunk ***page = &t->pages[index / COLUMNS_CHUNKS_PER_PAGE];
     if (*page == NULL) {
         *page = calloc(COLUMNS_CHUNKS_PER_PAGE, sizeof **page);
@@ -214,7 +214,7 @@ static bool chunk_add(table *t, uint64_t index) {
 }
 
 /* Room for rows [rows, rows + COLUMNS_STEP_ROWS). */
-static bool reserve_step(columns *c, table *t) {
+static bool reserve_step(columns *c, column_table *t) {
     uint64_t bytes = (uint64_t)COLUMNS_STEP_ROWS * t->row_bytes;
     if (t->rows >= TABLE_ROWS_MAX || !take(c, bytes)) {
         return false;
@@ -249,7 +249,7 @@ static bool reserve_text(columns *c, text_heap *heap) {
     return true;
 }
 
-static bool reserve_newest(columns *c, table *t) {
+static bool reserve_newest(columns *c, column_table *t) {
     /* At most 7 of 10 slots are taken, so that probing stays short. */
     if ((uint64_t)t->newest_count * 10 < (uint64_t)t->newest_slots * 7) {
         return true;
@@ -297,7 +297,7 @@ static bool column_code(columns *c, column *col, const char *id, uint32_t *code)
 }
 
 /* Everything the row needs, so that writing it cannot fail (C5). */
-static bool reserve_row(columns *c, table *t, const uint8_t *payload, uint32_t *codes) {
+static bool reserve_row(columns *c, column_table *t, const uint8_t *payload, uint32_t *codes) {
     if (t->rows == t->rows_reserved && !reserve_step(c, t)) {
         return false;
     }
@@ -323,7 +323,7 @@ static uint32_t heap_put(text_heap *heap, const char *id, uint32_t size) {
     return offset << COLUMNS_TEXT_SIZE_BITS | size;
 }
 
-static uint32_t key_hash(const table *t, const uint8_t *payload, const uint32_t *codes) {
+static uint32_t key_hash(const column_table *t, const uint8_t *payload, const uint32_t *codes) {
     uint64_t h = 0;
     for (uint32_t n = 0; n < t->info->key_count; n++) {
         uint32_t f = t->info->key_fields[n];
@@ -340,7 +340,8 @@ static uint32_t key_hash(const table *t, const uint8_t *payload, const uint32_t 
     return (uint32_t)(h ^ (h >> 32));
 }
 
-static bool key_is(const table *t, uint64_t row, const uint8_t *payload, const uint32_t *codes) {
+static bool key_is(const column_table *t, uint64_t row, const uint8_t *payload,
+                   const uint32_t *codes) {
     const chunk *k = table_chunk(t, row);
     uint64_t at = row % COLUMNS_CHUNK_ROWS;
     for (uint32_t n = 0; n < t->info->key_count; n++) {
@@ -366,7 +367,8 @@ static bool key_is(const table *t, uint64_t row, const uint8_t *payload, const u
 }
 
 /* Makes the row being written the newest of its key, and tells the one before (C2). */
-static void supersede(table *t, const uint8_t *payload, const uint32_t *codes, uint64_t seq) {
+static void supersede(column_table *t, const uint8_t *payload, const uint32_t *codes,
+                      uint64_t seq) {
     uint32_t hash = key_hash(t, payload, codes);
     uint32_t at = hash & (t->newest_slots - 1);
     while (t->newest[at].row_plus_1 != 0) {
@@ -383,7 +385,7 @@ static void supersede(table *t, const uint8_t *payload, const uint32_t *codes, u
     t->newest_count++;
 }
 
-static void write_row(table *t, const record_view *view, const uint8_t *payload,
+static void write_row(column_table *t, const record_view *view, const uint8_t *payload,
                       const uint32_t *codes) {
     chunk *k = table_chunk(t, t->rows);
     uint64_t at = t->rows % COLUMNS_CHUNK_ROWS;
@@ -445,7 +447,7 @@ tape_status columns_apply(columns *c, const record_view *records, size_t count, 
     for (size_t n = 0; n < count; n++) {
         const record_view *view = &records[n];
         if (view->seq > c->added_seq) {
-            table *t = c->tables[view->table->id];
+            column_table *t = c->tables[view->table->id];
             ASSERT(t != NULL);
             const uint8_t *payload = view->payload;
             if (view->version != t->info->version || view->size != t->info->size_bytes) {

@@ -103,7 +103,7 @@ typedef struct newest_slot {
 #define COLUMNS_CHUNKS_PER_PAGE 256u
 #define COLUMNS_CHUNK_PAGES 256u
 
-typedef struct table {
+typedef struct column_table {
     const tape_table_info *info;
     column columns[COLUMNS_FIELDS_MAX];
     uint32_t row_bytes; /* of all arrays */
@@ -114,11 +114,11 @@ typedef struct table {
     newest_slot *newest;
     uint32_t newest_slots; /* a power of two, or 0 */
     uint32_t newest_count;
-} table;
+} column_table;
 
 struct columns {
     uint64_t bytes_max;
-    table *tables[TAPE_TABLE_COUNT + 1];
+    column_table *tables[TAPE_TABLE_COUNT + 1];
     dictionary dictionaries[COLUMNS_FIELDS_MAX];
     uint32_t dictionary_count;
     uint64_t added_seq; /* writer only: last record added, published or not */
@@ -127,7 +127,7 @@ struct columns {
     _Atomic uint64_t seq;
 };
 
-static inline chunk *table_chunk(const table *t, uint64_t row) {
+static inline chunk *table_chunk(const column_table *t, uint64_t row) {
     uint64_t index = row / COLUMNS_CHUNK_ROWS;
     return t->pages[index / COLUMNS_CHUNKS_PER_PAGE][index % COLUMNS_CHUNKS_PER_PAGE];
 }

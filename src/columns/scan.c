@@ -12,17 +12,17 @@ void columns_text_set(columns_text *out, const char *data, uint32_t size) {
     }
 }
 
-static const table *table_of(const columns *c, uint16_t id) {
+static const column_table *table_of(const columns *c, uint16_t id) {
     ASSERT(id >= 1 && id <= TAPE_TABLE_COUNT && c->tables[id] != NULL);
     return c->tables[id];
 }
 
-static uint64_t row_seq(const table *t, uint64_t row) {
+static uint64_t row_seq(const column_table *t, uint64_t row) {
     return ((const uint64_t *)table_chunk(t, row)->arrays[0])[row % COLUMNS_CHUNK_ROWS];
 }
 
 uint64_t columns_rows_at(const columns *c, uint16_t table_id, uint64_t seq) {
-    const table *t = table_of(c, table_id);
+    const column_table *t = table_of(c, table_id);
     uint64_t high = atomic_load_explicit(&t->published, memory_order_acquire);
     if (high == 0 || row_seq(t, high - 1) <= seq) {
         return high;
@@ -40,7 +40,7 @@ uint64_t columns_rows_at(const columns *c, uint16_t table_id, uint64_t seq) {
 }
 
 /* The chunk that holds a run of rows, and where the run starts in it. */
-static const chunk *run_chunk(const table *t, uint64_t first, uint32_t *at) {
+static const chunk *run_chunk(const column_table *t, uint64_t first, uint32_t *at) {
     *at = (uint32_t)(first % COLUMNS_CHUNK_ROWS);
     return table_chunk(t, first);
 }
@@ -125,7 +125,7 @@ static void read_texts(const text_heap *heap, const uint32_t *from, const uint32
 void columns_read(const columns *c, uint16_t table_id, uint32_t field, uint64_t first,
                   const uint32_t *selected, uint32_t count, void *out) {
     uint32_t at;
-    const table *t = table_of(c, table_id);
+    const column_table *t = table_of(c, table_id);
     const chunk *k = run_chunk(t, first, &at);
     ASSERT(field < t->info->field_count && at + count <= COLUMNS_CHUNK_ROWS);
     const column *col = &t->columns[field];
@@ -153,7 +153,7 @@ void columns_read(const columns *c, uint16_t table_id, uint32_t field, uint64_t 
 bool columns_present(const columns *c, uint16_t table_id, uint32_t field, uint64_t first,
                      const uint32_t *selected, uint32_t count, bool *present) {
     uint32_t at;
-    const table *t = table_of(c, table_id);
+    const column_table *t = table_of(c, table_id);
     const chunk *k = run_chunk(t, first, &at);
     uint16_t since = t->columns[field].field->since_version;
     if (since <= 1 || k->versions == NULL) {
