@@ -80,15 +80,15 @@ static bool check_table_line(const catalog_model *model, const char *line, locke
     if (strcmp(t->name, name) != 0 || strcmp(kind_word(t), kind) != 0) {
         return complain(complaints, line, "a released table has another name or kind now");
     }
+    locked[id - 1].there = true;
+    locked[id - 1].version = version;
+    locked[id - 1].size = size;
     if (t->version < version || t->size < size) {
         return complain(complaints, line, "a released table has shrunk");
     }
     if ((t->version > version) != (t->size > size)) {
         return complain(complaints, line, "size and version of a released table rise together");
     }
-    locked[id - 1].there = true;
-    locked[id - 1].version = version;
-    locked[id - 1].size = size;
     return true;
 }
 
@@ -121,16 +121,21 @@ static bool check_value_line(const catalog_model *model, const char *line, FILE 
     return complain(complaints, line, "a released value is gone or changed");
 }
 
-/* Fields of released tables that the lock does not have must be proper additions. */
+/* Fields that the lock does not have are proper additions to its table, or belong to a table that
+ * the lock does not have at all. */
 static bool check_added(const catalog_table *t, const locked_table *locked, FILE *complaints) {
     bool ok = true;
+    bool any = false;
     char now[LINE_MAX];
     for (size_t j = 0; j < t->field_count; j++) {
+        any |= locked->fields[j];
+    }
+    if (!locked->there) {
+        return !any || complain(complaints, t->name, "the line of a released table is missing");
+    }
+    for (size_t j = 0; j < t->field_count; j++) {
         const catalog_field *f = &t->fields[j];
-        if (locked->fields[j] && !locked->there) {
-            ok = complain(complaints, t->name, "the line of a released table is missing");
-        }
-        if (locked->fields[j] || !locked->there) {
+        if (locked->fields[j]) {
             continue;
         }
         print_field(t, f, now);
