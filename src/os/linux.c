@@ -84,9 +84,8 @@ static tape_status linux_file_open(os_disk *disk, const char *path, unsigned fla
     }
     if (!S_ISREG(stat.st_mode)) {
         (void)close(fd);
-        return error_set_file(error, TAPE_INVALID, path, TAPE_NO_OFFSET,
-                              "cannot open %s: it is %s, not a regular file", path,
-                              S_ISDIR(stat.st_mode) ? "a directory" : "a device, pipe or socket");
+        return os_fail_not_a_file(
+            error, path, S_ISDIR(stat.st_mode) ? "a directory" : "a device, pipe or socket");
     }
     linux_file *file = mem_zalloc(sizeof *file);
     file->file.handle.disk = disk;

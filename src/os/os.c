@@ -57,6 +57,11 @@ char *os_path_parent(const char *path) {
     return mem_printf("%.*s", (int)(slash - path), path);
 }
 
+tape_status os_fail_not_a_file(tape_error *error, const char *path, const char *what) {
+    return error_set_file(error, TAPE_INVALID, path, TAPE_NO_OFFSET,
+                          "cannot open %s: it is %s, not a regular file", path, what);
+}
+
 tape_status os_lock_refuse(tape_error *error, const char *path, int64_t owner_pid) {
     if (owner_pid > 0) {
         return error_set_file(error, TAPE_LOCKED, path, TAPE_NO_OFFSET,

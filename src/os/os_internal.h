@@ -85,6 +85,8 @@ tape_status os_fail(tape_error *error, int os_errno, const char *path, uint64_t 
 /* The directory part of a path: "." when there is none. Caller frees. */
 char *os_path_parent(const char *path);
 
+/* The text of a path that names something else than a file, say "a directory"; returns INVALID. */
+tape_status os_fail_not_a_file(tape_error *error, const char *path, const char *what);
 /* The text of a lock that somebody holds; returns LOCKED. */
 tape_status os_lock_refuse(tape_error *error, const char *path, int64_t owner_pid);
 
@@ -93,6 +95,8 @@ tape_status os_lock_refuse(tape_error *error, const char *path, int64_t owner_pi
 /* Checks sizes that may come from outside. INVALID. */
 tape_status os_shm_check_sizes(size_t head_bytes, size_t ring_bytes, const char *path,
                                tape_error *error);
+/* The text of a region that is too small; returns CORRUPT. */
+tape_status os_shm_refuse_size(tape_error *error, const char *path, uint64_t size, size_t expected);
 /* Maps [head][ring][ring again] of the file `fd`, which has at least head + ring bytes. */
 tape_status os_shm_map(int fd, size_t head_bytes, size_t ring_bytes, bool writable,
                        const char *path, uint8_t **data, tape_error *error);

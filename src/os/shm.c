@@ -50,6 +50,14 @@ tape_status os_shm_check_sizes(size_t head_bytes, size_t ring_bytes, const char 
     return TAPE_OK;
 }
 
+tape_status os_shm_refuse_size(tape_error *error, const char *path, uint64_t size,
+                               size_t expected) {
+    return error_set_file(error, TAPE_CORRUPT, path, size,
+                          "the shared region %s has %llu bytes, expected %zu: remove it if no "
+                          "process uses it",
+                          path, (unsigned long long)size, expected);
+}
+
 static bool map_over(int fd, size_t head_bytes, size_t ring_bytes, bool writable, uint8_t *data) {
     int rights = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     int flags = MAP_SHARED | MAP_FIXED;
@@ -175,10 +183,7 @@ tape_status linux_shm_open(os_disk *disk, const char *name, size_t head_bytes, s
         goto out;
     }
     if (!S_ISREG(stat.st_mode) || (uint64_t)stat.st_size < head_bytes + ring_bytes) {
-        status = error_set_file(error, TAPE_CORRUPT, path, (uint64_t)stat.st_size,
-                                "the shared region %s has %llu bytes, expected %zu: remove it if "
-                                "no process uses it",
-                                path, (unsigned long long)stat.st_size, head_bytes + ring_bytes);
+        status = os_shm_refuse_size(error, path, (uint64_t)stat.st_size, head_bytes + ring_bytes);
         goto out;
     }
     status = region_attach(disk, fd, path, head_bytes, ring_bytes, writable, out, error);
