@@ -34,8 +34,7 @@ _Noreturn void assert_failed(const char *condition, const char *file, int line);
 #define ASSERT(c) (LIKELY(c) ? (void)0 : assert_failed(#c, __FILE__, __LINE__))
 
 /* --- errors: fill `error` (nullable) and return `status`, so that callers write
- *     `return error_set(error, TAPE_INVALID, "...", ...)` ---------------------------------------
- */
+ *     `return error_set(error, TAPE_INVALID, "...", ...)` --- */
 tape_status error_set(tape_error *error, tape_status status, const char *format, ...)
     PRINTF_LIKE(3, 4);
 /* The same with the file and byte offset (or TAPE_NO_OFFSET) it is about. */
@@ -57,10 +56,10 @@ typedef struct slice {
 /* memcmp order, shorter first where one is a prefix of the other. */
 int slice_compare(slice a, slice b);
 
-/* --- checksums
- * ------------------------------------------------------------------------------------- CRC-32C
- * (Castagnoli), hardware where there is one. `crc` is a running value: start with 0; feeding a
- * buffer in pieces gives the same result as at once. crc32c_word is the hot path's: eight bytes. */
+/* --- checksums ---
+ * CRC-32C (Castagnoli), hardware where there is one. `crc` is a running value: start with 0; feeding
+ * a buffer in pieces gives the same result as at once. crc32c_word is the hot path's: eight bytes.
+ */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 uint32_t crc32c_word(uint32_t crc, uint64_t word);
 

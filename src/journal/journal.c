@@ -134,8 +134,8 @@ static tape_status append_size(const journal *j, const tape_record *records, siz
 
 static tape_status append_await_room(journal *j, int64_t deadline_ns, tape_error *error);
 
-tape_status journal_append(journal *j, const tape_record *records, size_t count,
-                           int64_t deadline_ns, uint64_t *first_seq, tape_error *error) {
+tape_status journal_append(journal *j, const tape_record *records, size_t count, int64_t timeout_ns,
+                           uint64_t *first_seq, tape_error *error) {
     ASSERT(count > 0 && count <= UINT32_MAX);
     if (UNLIKELY(!j->writable)) {
         return error_set(error, TAPE_FORBIDDEN, "the store was opened read-only");
@@ -149,8 +149,10 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
         return status;
     }
     window_range range;
+    int64_t deadline_ns = 0;
     while (UNLIKELY(!window_claim(&j->w, bytes, (uint32_t)count, WINDOW_RESERVE_BYTES,
                                   j->place.identity.segment_bytes, &range))) {
+        deadline_ns = deadline_ns == 0 ? clock_deadline_ns(timeout_ns) : deadline_ns;
         status = append_await_room(j, deadline_ns, error);
         if (status != TAPE_OK) {
             return status;
@@ -246,6 +248,13 @@ tape_status journal_wait(journal *j, uint64_t seq, tape_level level, int64_t dea
 static tape_status append_await_room(journal *j, int64_t deadline_ns, tape_error *error) {
     if (clock_monotonic_ns() >= deadline_ns) {
         atomic_fetch_add_explicit(&j->busy, 1, memory_order_relaxed);
+        if (atomic_load(&j->blocked)) {
+            return error_set_file(
+                error, TAPE_NO_SPACE, j->place.dir, TAPE_NO_OFFSET,
+                "no space for another journal segment in %s, and the live window is "
+                "full: free some space; what was appended is kept",
+                j->place.dir);
+        }
         return error_set(
             error, TAPE_BUSY,
             "the live window of %" PRIu64

@@ -60,10 +60,10 @@ tape_status journal_open(journal **out, const journal_options *options, journal_
 /* Makes everything durable, removes the window. OK, or what kept the last records from the disk. */
 tape_status journal_close(journal **j, tape_error *error);
 
-/* Appends as one unit; see tape_append for errors. Validates nothing but sizes. */
-tape_status journal_append(journal *j, const tape_record *records, size_t count,
-                           int64_t deadline_ns, uint64_t *first_seq,
-                           tape_error *error) TAPE_CHECKED;
+/* Appends as one unit; see tape_append for errors. Validates nothing but sizes. Waits up to
+ * `timeout_ns` for room in the window (the clock is read only then). */
+tape_status journal_append(journal *j, const tape_record *records, size_t count, int64_t timeout_ns,
+                           uint64_t *first_seq, tape_error *error) TAPE_CHECKED;
 tape_status journal_wait(journal *j, uint64_t seq, tape_level level, int64_t deadline_ns,
                          tape_error *error) TAPE_CHECKED;
 /* Last seq that has the level, and the oldest kept. */

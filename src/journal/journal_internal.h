@@ -279,8 +279,8 @@ struct journal {
     /* The flush role: whoever holds flush_mutex moves the window's bytes to disk. */
     pthread_mutex_t flush_mutex;
     segment_writer sw;
-    _Atomic bool sealed; /* the last commit knows that every record before it is durable */
-    bool blocked;        /* the next segment could not be made for want of space */
+    _Atomic bool sealed;  /* the last commit knows that every record before it is durable */
+    _Atomic bool blocked; /* the next segment could not be made for want of space */
 
     _Atomic uint32_t durable_word; /* futex: changes when durable moves or the journal fails */
     _Atomic uint32_t waiters;

@@ -73,8 +73,7 @@ static uint64_t append_ticks(journal *j, uint64_t first, size_t count) {
     }
     uint64_t seq = 0;
     tape_error error;
-    tape_status status =
-        journal_append(j, records, count, clock_deadline_ns(5 * NS_PER_SECOND), &seq, &error);
+    tape_status status = journal_append(j, records, count, 5 * NS_PER_SECOND, &seq, &error);
     if (status != TAPE_OK) {
         print_error("%s\n", error.text);
     }
@@ -160,8 +159,7 @@ static void produce(void *argument) {
         uint64_t seq = 0;
         tape_error error;
         size_t count = 1 + (size_t)i % 3;
-        ASSERT(journal_append(p->j, records, count, clock_deadline_ns(-1), &seq, &error) ==
-               TAPE_OK);
+        ASSERT(journal_append(p->j, records, count, -1, &seq, &error) == TAPE_OK);
         p->appended += count;
         if (i % 64 == 0) {
             ASSERT(journal_wait(p->j, seq, TAPE_DURABLE, clock_deadline_ns(-1), &error) == TAPE_OK);

@@ -29,6 +29,24 @@ static void verify_join(verify *v, scan *s) {
     }
 }
 
+/* The header's page holds nothing but the header. */
+static void verify_header_page(verify *v, const scan *s, uint64_t index) {
+    for (uint64_t at = sizeof(segment_header); at < SEGMENT_HEADER_BYTES; at++) {
+        if (s->map.data[at] != 0) {
+            tape_error error;
+            char *path = segment_path(v->place, index);
+            tape_status status = error_set_file(
+                &error, TAPE_CORRUPT, path, at,
+                "%s at offset %llu: expected 00, actual %02x, in the unused part of the header",
+                path, (unsigned long long)at, s->map.data[at]);
+            (void)status;
+            free(path);
+            verify_damage(v, &error);
+            return;
+        }
+    }
+}
+
 static void verify_segment(verify *v, uint64_t index) {
     uint64_t end = (index + 1) * v->place->identity.segment_bytes;
     bool last = index == v->segments.first + v->segments.count - 1;
@@ -40,6 +58,7 @@ static void verify_segment(verify *v, uint64_t index) {
         scan_end(&s);
         return;
     }
+    verify_header_page(v, &s, index);
     bool damaged = false;
     while (s.position < stop) {
         scan_step step = scan_next(&s, &error);

@@ -267,12 +267,12 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
     if (written == sw->position && !seal) {
         return TAPE_OK;
     }
-    if (j->blocked) {
+    if (atomic_load(&j->blocked)) {
         status = segment_writer_prepare(sw, error);
         if (status == TAPE_NO_SPACE) {
             return status;
         }
-        j->blocked = false;
+        atomic_store(&j->blocked, false);
     }
     if (status == TAPE_OK) {
         bool records = written != sw->position;
@@ -290,7 +290,7 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
         }
     }
     if (status == TAPE_NO_SPACE) {
-        j->blocked = true;
+        atomic_store(&j->blocked, true);
         return status;
     }
     tape_error local;

@@ -1,0 +1,52 @@
+/* engine's own: the handle and what its files share. */
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+
+struct tape {
+    os_disk *disk;
+    char *dir;
+    tape_open_options options;
+    os_lock *lock;
+    journal_recovery recovery;
+
+    journal *journal;
+    store *store;
+    cursor store_cursor;
+
+    /* Columns and SQL come up at the first query. */
+    pthread_mutex_t columns_mutex;
+    _Atomic bool columns_live;
+    columns *columns;
+    cursor columns_cursor;
+    query *query;
+
+    pthread_mutex_t unique_mutex; /* one TAPE_UNIQUE append at a time */
+    pthread_mutex_t flush_mutex;  /* one store_flush at a time */
+
+    os_thread *follower;
+    os_thread *flusher;
+    _Atomic uint32_t stop;
+    _Atomic uint32_t flusher_word; /* futex */
+
+    void (*on_close)(void *);
+    void *on_close_context;
+};
+
+tape_status engine_start(tape *db, tape_error *error) TAPE_CHECKED;
+void engine_stop(tape *db);
+/* Takes everything down in order and frees the handle. What is half open is fine. */
+tape_status engine_destroy(tape *db, tape_error *error);
+
+tape_status engine_append(tape *db, const tape_record *records, size_t count,
+                          const tape_append_options *options, tape_append_result *result,
+                          tape_error *error) TAPE_CHECKED;
+tape_status engine_append_unique(tape *db, const tape_record *records, size_t count,
+                                 const tape_append_options *options, tape_append_result *result,
+                                 tape_error *error) TAPE_CHECKED;
+/* Brings columns and SQL up, and the columns to `seq`. */
+tape_status engine_columns_reach(tape *db, uint64_t seq, int64_t deadline_ns,
+                                 tape_error *error) TAPE_CHECKED;
+
+#endif

@@ -1,0 +1,434 @@
+/* The public face: stores made, opened and closed, appends, waits, point reads, queries.
+ *
+ * Layout of DIR: TAPE (identity), LOCK (the owner's pid), journal/, store/, tmp/, control.sock.
+ *
+ * Threads: "tape-store" moves the store's cursor and the columns' (once they are in use), "tape-flush"
+ * writes full memtables and trims the journal; the journal has two of its own. */
+#include "engine/engine_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SEGMENT_BYTES_DEFAULT MIB(64)
+#define SEGMENT_BYTES_MIN MIB(4)
+#define WINDOW_BYTES_DEFAULT MIB(256)
+#define WINDOW_BYTES_MIN MIB(8)
+#define MEMTABLE_BYTES_DEFAULT MIB(128)
+#define COLUMNS_BYTES_DEFAULT GIB(4)
+#define QUERY_BYTES_DEFAULT GIB(2)
+#define APPEND_TIMEOUT_NS (5 * NS_PER_SECOND)
+/* Closing writes the memtable out when replaying it would take noticeable time. */
+#define CLOSE_FLUSH_BYTES MIB(8)
+#define IDLE_PAUSE_MIN_NS INT64_C(200000)
+#define IDLE_PAUSE_MAX_NS INT64_C(10000000)
+
+const char *tape_version(void) {
+    return TAPE_VERSION;
+}
+
+/* --- making a store --- */
+
+void tape_create_options_init(tape_create_options *options) {
+    *options = (tape_create_options){.size_bytes = sizeof *options,
+                                     .segment_bytes = SEGMENT_BYTES_DEFAULT};
+}
+
+typedef struct entry_count {
+    uint64_t entries;
+} entry_count;
+
+static void count_entry(void *context, const char *name, bool is_dir, uint64_t size) {
+    (void)name;
+    (void)is_dir;
+    (void)size;
+    ((entry_count *)context)->entries++;
+}
+
+/* Whether `dir` may become a store: absent, or an empty directory. */
+static tape_status create_check(os_disk *disk, const char *dir, tape_error *error) {
+    os_stat stat;
+    tape_status status = os_path_stat(disk, dir, &stat, error);
+    if (status == TAPE_NOT_FOUND) {
+        return TAPE_OK;
+    }
+    if (status != TAPE_OK) {
+        return status;
+    }
+    if (!stat.is_dir) {
+        return error_set_file(error, TAPE_EXISTS, dir, TAPE_NO_OFFSET,
+                              "%s is a file: name a directory that is absent or empty", dir);
+    }
+    entry_count count = {0};
+    status = os_dir_list(disk, dir, count_entry, &count, error);
+    if (status == TAPE_OK && count.entries > 0) {
+        return error_set_file(error, TAPE_EXISTS, dir, TAPE_NO_OFFSET,
+                              "%s is not empty: name a directory that is absent or empty", dir);
+    }
+    return status;
+}
+
+static void remove_entry(void *context, const char *name, bool is_dir, uint64_t size) {
+    (void)size;
+    const char *dir = context;
+    char *path = mem_printf("%s/%s", dir, name);
+    tape_status ignored = is_dir ? TAPE_OK : os_remove(os_disk_linux(), path, NULL);
+    (void)ignored;
+    free(path);
+}
+
+/* Takes back a half-made store: files of two levels. */
+static void create_undo(os_disk *disk, const char *dir) {
+    static const char *const inner[] = {"journal", "store"};
+    tape_status ignored = TAPE_OK;
+    for (size_t i = 0; i < COUNT_OF(inner); i++) {
+        char *path = mem_printf("%s/%s", dir, inner[i]);
+        ignored = os_dir_list(disk, path, remove_entry, path, NULL);
+        ignored = os_dir_remove(disk, path, NULL);
+        free(path);
+    }
+    char *name = mem_strdup(dir);
+    ignored = os_dir_list(disk, dir, remove_entry, name, NULL);
+    ignored = os_dir_remove(disk, dir, NULL);
+    (void)ignored;
+    free(name);
+}
+
+static char *parent_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return mem_strdup(".");
+    }
+    return slash == path ? mem_strdup("/") : mem_printf("%.*s", (int)(slash - path), path);
+}
+
+tape_status tape_create(const char *dir, const tape_create_options *options, tape_error *error) {
+    tape_create_options defaults;
+    tape_create_options_init(&defaults);
+    options = options == NULL ? &defaults : options;
+    if (dir == NULL || dir[0] == '\0') {
+        return error_set(error, TAPE_INVALID, "the store's directory has no name");
+    }
+    if (options->segment_bytes < SEGMENT_BYTES_MIN) {
+        return error_set(error, TAPE_INVALID,
+                         "segment_bytes is %" PRIu64 ": it must be at least %" PRIu64,
+                         options->segment_bytes, (uint64_t)SEGMENT_BYTES_MIN);
+    }
+    os_disk *disk = os_disk_linux();
+    size_t length = strlen(dir);
+    while (length > 1 && dir[length - 1] == '/') {
+        length--;
+    }
+    /* Made beside its place and renamed there, so that a half-made store is never met under its name. */
+    char *target = mem_printf("%.*s", (int)length, dir);
+    char *making = mem_printf("%s.making-%ld", target, (long)getpid());
+    char *parent = parent_of(target);
+    journal_identity identity;
+    tape_status status = create_check(disk, target, error);
+    if (status == TAPE_OK) {
+        status = os_dir_make(disk, making, error);
+    }
+    bool made = status == TAPE_OK;
+    if (status == TAPE_OK) {
+        status = journal_create(disk, making, options->segment_bytes, &identity, error);
+    }
+    if (status == TAPE_OK) {
+        status = os_rename(disk, making, target, error);
+    }
+    if (status == TAPE_OK) {
+        status = os_dir_sync(disk, parent, error);
+    } else if (made) {
+        create_undo(disk, making);
+    }
+    free(target);
+    free(making);
+    free(parent);
+    return status;
+}
+
+/* --- opening --- */
+
+void tape_open_options_init(tape_open_options *options) {
+    *options = (tape_open_options){
+        .size_bytes = sizeof *options,
+        .window_bytes = WINDOW_BYTES_DEFAULT,
+        .memtable_bytes = MEMTABLE_BYTES_DEFAULT,
+        .columns_bytes_max = COLUMNS_BYTES_DEFAULT,
+        .query_memory_bytes = QUERY_BYTES_DEFAULT,
+        .retain_bytes = UINT64_MAX,
+        .journal_cpu = -1,
+        .control_socket = true,
+    };
+}
+
+static tape_status store_sink_apply(void *context, const record_view *records, size_t count,
+                                    tape_error *error) {
+    return store_apply(context, records, count, error);
+}
+
+static uint64_t store_sink_position(void *context) {
+    return store_applied_seq(context);
+}
+
+/* The largest window up to what was asked that leaves shared memory half empty. */
+static tape_status window_size(tape *db, uint64_t *out, tape_error *error) {
+    uint64_t free_bytes = 0;
+    uint64_t bytes = db->options.window_bytes;
+    tape_status status = os_shm_free_bytes(db->disk, &free_bytes, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    while (bytes > WINDOW_BYTES_MIN && bytes > free_bytes / 2) {
+        bytes /= 2;
+    }
+    *out = bytes;
+    return TAPE_OK;
+}
+
+static tape_status open_check_options(const tape_open_options *o, tape_error *error) {
+    if (o->window_bytes < WINDOW_BYTES_MIN || (o->window_bytes & (o->window_bytes - 1)) != 0) {
+        return error_set(error, TAPE_INVALID,
+                         "window_bytes is %" PRIu64 ": it must be a power of two from %" PRIu64 " on",
+                         o->window_bytes, (uint64_t)WINDOW_BYTES_MIN);
+    }
+    if (o->memtable_bytes < MIB(1)) {
+        return error_set(error, TAPE_INVALID, "memtable_bytes is %" PRIu64 ": at least 1 MiB is needed",
+                         o->memtable_bytes);
+    }
+    return TAPE_OK;
+}
+
+static tape_status open_parts(tape *db, tape_error *error) {
+    journal_identity identity;
+    tape_status status = journal_identity_read(db->disk, db->dir, &identity, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    char *store_dir = mem_printf("%s/store", db->dir);
+    store_options store_opts = {
+        .disk = db->disk,
+        .dir = store_dir,
+        .store_id = identity.store_id,
+        .memtable_bytes = db->options.memtable_bytes,
+    };
+    status = store_open(&db->store, &store_opts, error);
+    free(store_dir);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    journal_options journal_opts = {
+        .disk = db->disk,
+        .root = db->dir,
+        .writer_cpu = db->options.journal_cpu,
+        .background = true,
+        .checkpoint_seq = store_flushed_seq(db->store),
+    };
+    if (!db->options.read_only) {
+        status = window_size(db, &journal_opts.window_bytes, error);
+    }
+    if (status == TAPE_OK) {
+        status = journal_open(&db->journal, &journal_opts, &db->recovery, error);
+    }
+    if (status == TAPE_OK) {
+        cursor_sink sink = {store_sink_apply, store_sink_position, db->store};
+        status = cursor_open(&db->store_cursor, db->journal, sink, error);
+    }
+    return status;
+}
+
+tape_status tape_open(const char *dir, const tape_open_options *options, tape **out,
+                      tape_error *error) {
+    *out = NULL;
+    tape_open_options defaults;
+    tape_open_options_init(&defaults);
+    options = options == NULL ? &defaults : options;
+    tape_status status = open_check_options(options, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    os_disk *disk = os_disk_linux();
+    journal_identity identity;
+    status = journal_identity_read(disk, dir, &identity, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    tape *db = mem_zalloc(sizeof *db);
+    db->disk = disk;
+    db->dir = mem_strdup(dir);
+    db->options = *options;
+    (void)pthread_mutex_init(&db->unique_mutex, NULL);
+    (void)pthread_mutex_init(&db->columns_mutex, NULL);
+    (void)pthread_mutex_init(&db->flush_mutex, NULL);
+    char *lock_path = mem_printf("%s/LOCK", dir);
+    int64_t owner = 0;
+    status = os_lock_take(disk, lock_path, &db->lock, &owner, error);
+    free(lock_path);
+    if (status == TAPE_OK) {
+        status = open_parts(db, error);
+    }
+    if (status == TAPE_OK) {
+        status = engine_start(db, error);
+    }
+    if (status != TAPE_OK) {
+        engine_destroy(db, NULL);
+        return status;
+    }
+    *out = db;
+    return TAPE_OK;
+}
+
+/* --- closing --- */
+
+void engine_on_close(tape *db, void (*stop)(void *), void *context) {
+    ASSERT(db->on_close == NULL);
+    db->on_close = stop;
+    db->on_close_context = context;
+}
+
+const char *engine_dir(const tape *db) {
+    return db->dir;
+}
+
+tape_status engine_destroy(tape *db, tape_error *error) {
+    tape_status status = TAPE_OK;
+    engine_stop(db);
+    query_close(&db->query);
+    if (db->columns_cursor.j != NULL) {
+        cursor_close(&db->columns_cursor);
+    }
+    columns_close(&db->columns);
+    cursor_close(&db->store_cursor);
+    status = journal_close(&db->journal, error);
+    store_close(&db->store);
+    os_lock_release(&db->lock);
+    (void)pthread_mutex_destroy(&db->unique_mutex);
+    (void)pthread_mutex_destroy(&db->columns_mutex);
+    (void)pthread_mutex_destroy(&db->flush_mutex);
+    free(db->dir);
+    free(db);
+    return status;
+}
+
+tape_status tape_close(tape **handle, tape_error *error) {
+    tape *db = *handle;
+    *handle = NULL;
+    if (db == NULL) {
+        return TAPE_OK;
+    }
+    if (db->on_close != NULL) {
+        db->on_close(db->on_close_context);
+    }
+    tape_status status = TAPE_OK;
+    store_stats stats;
+    store_stats_read(db->store, &stats);
+    if (!db->options.read_only && stats.memtable_bytes > CLOSE_FLUSH_BYTES) {
+        status = tape_checkpoint(db, error);
+    }
+    tape_status closed = engine_destroy(db, status == TAPE_OK ? error : NULL);
+    return status != TAPE_OK ? status : closed;
+}
+
+/* --- append --- */
+
+void tape_append_options_init(tape_append_options *options) {
+    *options = (tape_append_options){
+        .size_bytes = sizeof *options, .level = TAPE_WRITTEN, .timeout_ns = APPEND_TIMEOUT_NS};
+}
+
+static tape_status append_validate(const tape_record *records, size_t count, tape_error *error) {
+    for (size_t i = 0; i < count; i++) {
+        const tape_table_info *table = record_table(records[i].table);
+        tape_status status = TAPE_OK;
+        if (UNLIKELY(table == NULL)) {
+            status = error_set(error, TAPE_INVALID, "there is no table with id %u", records[i].table);
+        } else if (UNLIKELY(records[i].size_bytes != table->size_bytes)) {
+            status = error_set(error, TAPE_INVALID,
+                               "%s: the struct has %u bytes, this tape's has %u: compile with its "
+                               "headers",
+                               table->name, records[i].size_bytes, table->size_bytes);
+        } else {
+            status = record_validate(table, records[i].data, error);
+        }
+        if (UNLIKELY(status != TAPE_OK)) {
+            if (count > 1) {
+                error_prefix(error, "record %zu of %zu", i + 1, count);
+            }
+            return status;
+        }
+    }
+    return TAPE_OK;
+}
+
+tape_status engine_append(tape *db, const tape_record *records, size_t count,
+                          const tape_append_options *options, tape_append_result *result,
+                          tape_error *error) {
+    uint64_t first = 0;
+    tape_status status = journal_append(db->journal, records, count, options->timeout_ns, &first, error);
+    if (UNLIKELY(status != TAPE_OK)) {
+        return status;
+    }
+    if (result != NULL) {
+        result->first_seq = first;
+        result->last_seq = first + count - 1;
+    }
+    if (options->level != TAPE_WRITTEN) {
+        status = journal_wait(db->journal, first + count - 1, options->level,
+                              clock_deadline_ns(options->timeout_ns), error);
+    }
+    return status;
+}
+
+tape_status tape_append(tape *db, const tape_record *records, size_t count,
+                        const tape_append_options *options, tape_append_result *result,
+                        tape_error *error) {
+    static const tape_append_options defaults = {sizeof(tape_append_options), TAPE_WRITTEN, 0,
+                                                 APPEND_TIMEOUT_NS};
+    options = options == NULL ? &defaults : options;
+    if (result != NULL) {
+        *result = (tape_append_result){0};
+    }
+    if (UNLIKELY(count == 0)) {
+        return error_set(error, TAPE_INVALID, "an append of no records");
+    }
+    tape_status status = append_validate(records, count, error);
+    if (UNLIKELY(status != TAPE_OK)) {
+        return status;
+    }
+    if ((options->flags & TAPE_UNIQUE) != 0) {
+        return engine_append_unique(db, records, count, options, result, error);
+    }
+    return engine_append(db, records, count, options, result, error);
+}
+
+tape_status tape_wait(tape *db, uint64_t seq, tape_level level, int64_t timeout_ns,
+                      tape_error *error) {
+    return journal_wait(db->journal, seq, level, clock_deadline_ns(timeout_ns), error);
+}
+
+/* --- point reads --- */
+
+tape_status tape_get(tape *db, uint16_t table, const char *const *key, size_t key_count, uint64_t at,
+                     void *out, tape_error *error) {
+    const tape_table_info *info = record_table(table);
+    if (info == NULL) {
+        return error_set(error, TAPE_INVALID, "there is no table with id %u", table);
+    }
+    uint8_t bytes[RECORD_KEY_BYTES_MAX];
+    size_t size = 0;
+    tape_status status = record_key_from_text(info, key, key_count, bytes, &size, error);
+    uint64_t written = journal_seq(db->journal, TAPE_WRITTEN);
+    uint64_t seq = at == 0 || at > written ? written : at;
+    if (status == TAPE_OK) {
+        status = cursor_reach(&db->store_cursor, seq, INT64_MAX, error);
+    }
+    if (status == TAPE_OK) {
+        status = store_get(db->store, info, bytes, size, seq, out, NULL, error);
+    }
+    if (status == TAPE_NOT_FOUND) {
+        (void)error_set(error, TAPE_NOT_FOUND, "%s has no row with key %s%s%s at seq %" PRIu64,
+                        info->name, key[0], key_count > 1 ? " " : "", key_count > 1 ? key[1] : "",
+                        seq);
+    }
+    return status;
+}
