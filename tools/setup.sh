@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Installs what tape needs to be built, checked or measured, and nothing that is there already.
+#
+#   tools/setup.sh [build|check|bench|coverage]...     (build when nothing is named)
+#
+# Debian packages come from apt (as root or with sudo), DuckDB's library and header from npm, pinned
+# by checksum, into deps/duckdb. An installed DuckDB wins: set DUCKDB_ROOT to the folder that holds
+# libduckdb.so and duckdb.h, or their lib/ and include/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly DUCKDB_DIR=deps/duckdb
+readonly HEADER_PACKAGE=duckdb@1.4.4
+readonly HEADER_TARBALL=duckdb-1.4.4.tgz
+readonly HEADER_SHA256=5bb967dcbcd517670ba5f169f238fb9d6787e53752c60ebe24386169d76941ed
+readonly HEADER_PATH=package/src/duckdb/src/include/duckdb.h
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# What a goal needs: one "package reason" per line.
+packages_of() {
+    case $1 in
+    build)
+        cat <<'LIST'
+meson configures the build
+ninja-build runs the build
+pkg-config finds libraries
+libxxhash-dev hashes of journal and tables
+libjansson-dev JSON in and out
+libcmocka-dev unit tests
+LIST
+        ;;
+    check)
+        cat <<'LIST'
+clang second compiler, and the one for sanitizers
+clang-format layout of the sources
+libclang-rt-14-dev run time of the sanitizers
+shellcheck reads the shell scripts
+LIST
+        ;;
+    bench)
+        cat <<'LIST'
+librocksdb-dev a peer to measure against
+liblmdb-dev a peer to measure against
+LIST
+        ;;
+    coverage) echo "gcovr reports line coverage" ;;
+    *) fail "unknown goal '$1'; use build, check, bench or coverage" ;;
+    esac
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "installing needs root: run this as root, install sudo, or install by hand: $missing"
+    fi
+}
+
+install_packages() {
+    local wanted=$1 names installed
+    names=$(awk '{ print $1 }' <<<"$wanted" | sort -u)
+    # shellcheck disable=SC2086
+    installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' $names 2>/dev/null |
+        awk '$2 == "installed" { print $1 }' | sort -u || true)
+    missing=$(comm -23 <(echo "$names") <(echo "$installed") | tr '\n' ' ')
+    missing=${missing% }
+    [ -n "$missing" ] || return 0
+    say "installing with apt:"
+    for name in $missing; do
+        say "  $(awk -v name="$name" '$1 == name { $1 = $1 ":"; print; exit }' <<<"$wanted")"
+    done
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+    as_root "${apt[@]}" update ||
+        fail "apt-get update failed: is there a network? What is missing: $missing"
+    # shellcheck disable=SC2086
+    as_root "${apt[@]}" install -y --no-install-recommends $missing >/dev/null ||
+        fail "apt-get install failed; try by hand: apt-get install $missing"
+}
+
+# Without apt, only look whether the tools are there.
+check_tools() {
+    local tool absent=
+    for tool in meson ninja pkg-config; do
+        command -v "$tool" >/dev/null || absent+=" $tool"
+    done
+    [ -z "$absent" ] ||
+        fail "there is no apt here: install$absent and development files of xxhash, jansson, cmocka"
+}
+
+duckdb_installed() {
+    local root=${DUCKDB_ROOT:-}
+    [ -n "$root" ] || return 1
+    if [ ! -e "$root/libduckdb.so" ] && [ ! -e "$root/lib/libduckdb.so" ]; then
+        fail "DUCKDB_ROOT is $root, but there is no libduckdb.so in it nor in its lib/"
+    fi
+    if [ ! -e "$root/duckdb.h" ] && [ ! -e "$root/include/duckdb.h" ]; then
+        fail "DUCKDB_ROOT is $root, but there is no duckdb.h in it nor in its include/"
+    fi
+}
+
+# Fetches one npm package and compares its checksum: fetch PACKAGE TARBALL SHA256 DIR
+fetch() {
+    (cd "$4" && npm pack --silent "$1" >/dev/null 2>npm.log) || {
+        cat "$4/npm.log" >&2
+        fail "npm could not fetch $1: is there a network? An installed DuckDB will do: DUCKDB_ROOT"
+    }
+    echo "$3  $4/$2" | sha256sum --check --quiet --status ||
+        fail "$1 is damaged or another: sha256 $(sha256sum "$4/$2" | cut -d' ' -f1), expected $3"
+}
+
+install_duckdb() {
+    local package tarball sha256
+    case $(uname -m) in
+    x86_64)
+        package=@duckdb/node-bindings-linux-x64@1.5.6-r.1
+        tarball=duckdb-node-bindings-linux-x64-1.5.6-r.1.tgz
+        sha256=1b9f82478539bb9a1d1df44bd103121a12ae52142c07158dc52b97d2ec1d69ff
+        ;;
+    aarch64)
+        package=@duckdb/node-bindings-linux-arm64@1.5.5-r.5
+        tarball=duckdb-node-bindings-linux-arm64-1.5.5-r.5.tgz
+        sha256=3b85f3ea438f7dc3691d7b5e6e4222ffe9127fd17885f96ca72e0c99925c348e
+        ;;
+    *) fail "there is no packaged DuckDB for $(uname -m): install one and set DUCKDB_ROOT" ;;
+    esac
+    local want="$HEADER_SHA256 $sha256"
+    if [ -e "$DUCKDB_DIR/libduckdb.so" ] && [ -e "$DUCKDB_DIR/duckdb.h" ] &&
+        [ "$(cat "$DUCKDB_DIR/CHECKSUMS" 2>/dev/null)" = "$want" ]; then
+        return 0
+    fi
+    command -v npm >/dev/null || install_packages "npm fetches DuckDB's library and header"
+    say "fetching DuckDB, which answers SQL: $package, $HEADER_PACKAGE"
+    mkdir -p deps
+    local temporary
+    temporary=$(mktemp -d deps/duckdb.XXXXXX)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$temporary'" EXIT
+    fetch "$package" "$tarball" "$sha256" "$temporary"
+    fetch "$HEADER_PACKAGE" "$HEADER_TARBALL" "$HEADER_SHA256" "$temporary"
+    tar -xzmf "$temporary/$tarball" -C "$temporary" --strip-components=1 \
+        package/libduckdb.so package/LICENSE
+    tar -xzmf "$temporary/$HEADER_TARBALL" -C "$temporary" --strip-components=5 "$HEADER_PATH"
+    rm "$temporary"/*.tgz "$temporary"/npm.log
+    echo "$want" >"$temporary/CHECKSUMS"
+    chmod 755 "$temporary"
+    rm -rf "$DUCKDB_DIR"
+    mv "$temporary" "$DUCKDB_DIR"
+    trap - EXIT
+}
+
+[ $# -gt 0 ] || set -- build
+wanted=$(packages_of build)
+for goal in "$@"; do
+    [ "$goal" = build ] || wanted+=$'\n'$(packages_of "$goal")
+done
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
+    install_packages "$wanted"
+else
+    check_tools
+fi
+duckdb_installed || install_duckdb
