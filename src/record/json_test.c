@@ -122,9 +122,11 @@ static void records_survive_the_way_through_json(void **state) {
 static void record_from_json_gives_defaults_for_what_is_missing_or_null(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "{\"trade_id\":\"1\"}", " {\n\"trade_id\" : \"1\" } ",
-        "{\"seq\":null,\"ts\":null,\"trade_id\":\"1\",\"order_id\":null,\"side\":null,"
-        "\"position_effect\":null,\"price\":null}"};
+        "{\"trade_id\":\"1\"}",
+        " {\n\"trade_id\" : \"1\" } ",
+        "{\"ts\":null,\"trade_id\":\"1\",\"order_id\":null,\"side\":null,\"price\":null}",
+        "{\"seq\":null,\"trade_id\":\"1\",\"position_effect\":null}",
+    };
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         tape_trade t;
         tape_trade wanted = {.trade_id = "1"};

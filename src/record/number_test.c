@@ -153,36 +153,31 @@ static void record_format_f64_of_random_decimals_is_the_decimal(void **state) {
     (void)state;
     uint64_t seed = 32;
     for (int round = 0; round < 600000; round++) {
-        /* Up to 15 digits with 0 to 9 of them behind the point, the last not 0. */
-        char wanted[48];
+        /* Up to 9 digits before the point and 6 behind it, the last of those not 0. */
+        char wanted[24];
         char text[32];
-        uint64_t digits = random_next(&seed) >> 14;
-        for (size_t cut = random_below(&seed, 15); cut > 0; cut--) {
-            digits /= 10;
+        size_t size = 0;
+        size_t whole = 1 + random_below(&seed, 9);
+        size_t decimals = random_below(&seed, 7);
+        for (size_t i = 0; i < whole; i++) {
+            bool leading = i == 0 && whole > 1;
+            wanted[size++] =
+                (char)(leading ? '1' + random_below(&seed, 9) : '0' + random_below(&seed, 10));
         }
-        int decimals = (int)random_below(&seed, 10);
-        uint64_t unit = 1;
-        for (int i = 0; i < decimals; i++) {
-            unit *= 10;
-        }
-        digits -= digits % 10 == 0 && digits > 0;
-        while (digits >= UINT64_C(1000000000000000)) {
-            digits /= 10;
-        }
-        if (digits % 10 == 0 || (decimals > 6 && digits < unit / 100000)) {
-            continue;
-        }
-        (void)snprintf(wanted, sizeof wanted, "%llu", (unsigned long long)(digits / unit));
         if (decimals > 0) {
-            size_t used = strlen(wanted);
-            (void)snprintf(wanted + used, sizeof wanted - used, ".%0*llu", decimals,
-                           (unsigned long long)(digits % unit));
+            wanted[size++] = '.';
         }
+        for (size_t i = 0; i < decimals; i++) {
+            bool last = i + 1 == decimals;
+            wanted[size++] =
+                (char)(last ? '1' + random_below(&seed, 9) : '0' + random_below(&seed, 10));
+        }
+        wanted[size] = '\0';
         double value = strtod(wanted, NULL);
+        double back;
         (void)record_format_f64(value, text);
         assert_string_equal(text, wanted);
-        double back;
-        assert_true(record_parse_f64(wanted, strlen(wanted), &back));
+        assert_true(record_parse_f64(wanted, size, &back));
         assert_true(back == value);
     }
 }

@@ -28,10 +28,10 @@ const tape_table_info *record_table(uint16_t id);
 const tape_table_info *record_table_named(const char *name);
 const tape_field_info *record_field_named(const tape_table_info *table, const char *name);
 
-/* Checks a payload of the current version: enumerations in range, numbers finite, identifiers
- * NUL-padded printable ASCII or valid UTF-8 without control characters, key fields not empty. The
- * hot path: a record that is right costs tens of nanoseconds. INVALID names table, field and value.
- */
+/* Checks a payload of the current version: enumerations in range, numbers finite, identifiers valid
+ * UTF-8 without control characters and NUL-padded, key fields not empty, reserved bytes zero. The
+ * hot path: a record that is right, its identifiers in ASCII, costs about ten nanoseconds.
+ * `payload` is aligned to 8. INVALID names table, field and value. */
 tape_status record_validate(const tape_table_info *table, const void *payload,
                             tape_error *error) TAPE_CHECKED;
 
@@ -59,29 +59,33 @@ bool record_field_present(const tape_field_info *field, uint16_t version, const 
  * Times RFC 3339 with nine decimals, numbers shortest that read back exactly, absent null. */
 void record_to_json(const tape_table_info *table, uint16_t version, const void *payload,
                     bool with_table, buffer *out);
-/* Fills `out` (a struct of the current version; missing fields take defaults, seq 0, ts 0 when
- * absent) from a JSON object. INVALID names the field and the value; unknown fields are INVALID.
- * Does not run record_validate. */
+/* Fills `out` (a struct of the current version; missing and null fields take defaults, seq 0, ts 0)
+ * from a JSON object; arrays may be shorter than the field. INVALID names the field and the value:
+ * unknown and repeated fields, `seq` (tape gives it), values of another kind. `table` may be there
+ * if it is this table's name. Does not run record_validate; of what that checks, only that key
+ * fields are not empty is still open. */
 tape_status record_from_json(const tape_table_info *table, const char *text, size_t size, void *out,
                              tape_error *error) TAPE_CHECKED;
 
 /* Sets every field to its default. */
 void record_defaults(const tape_table_info *table, void *out);
-/* Sets one scalar field from text, exactly as a CSV cell is read: trimmed of nothing; an empty cell
- * is the default. INVALID names field and value. Times: RFC 3339, "YYYY-MM-DD HH:MM:SS[.frac]", int
- * ns. */
+/* Sets one field from text, exactly as a CSV cell is read: trimmed of nothing; an empty cell is the
+ * default. INVALID names field and value, and leaves `record` as it was. Numbers are whole
+ * decimals, finite; arrays like [1,2.5]; times as record_parse_time reads them; `seq` is refused.
+ */
 tape_status record_field_from_text(const tape_table_info *table, const tape_field_info *field,
                                    const char *text, size_t size, void *record,
                                    tape_error *error) TAPE_CHECKED;
 /* Enumeration value of a name, or -1. */
 int record_enum_value(const tape_field_info *field, const char *text, size_t size);
 
-/* Text of a double: the shortest decimal that reads back exactly. `out` has 32 bytes; returns
- * length. */
+/* Text of a double: the shortest decimal that reads back exactly, valid JSON if it is finite,
+ * whatever the locale. `out` has 32 bytes and gets a NUL; returns length. */
 size_t record_format_f64(double value, char out[32]);
-/* RFC 3339 UTC, nine decimals; `out` has 40 bytes; returns length. */
+/* RFC 3339 UTC, nine decimals; `out` has 40 bytes and gets a NUL; returns length. */
 size_t record_format_time(int64_t ns, char out[40]);
-/* Reads RFC 3339, "YYYY-MM-DD[ T]HH:MM:SS[.fraction][Z|+hh:mm]", "YYYY-MM-DD" or integer ns. */
+/* Reads all of `text`: RFC 3339, "YYYY-MM-DD[ T]HH:MM:SS[.fraction][Z|+hh:mm]" (UTC when it does
+ * not say), "YYYY-MM-DD" or integer ns. */
 bool record_parse_time(const char *text, size_t size, int64_t *out);
 
 #endif

@@ -162,6 +162,7 @@ static void record_validate_refuses_identifiers_by_rule(void **state) {
         {"\xed\xa0\x80", 3, "not valid UTF-8"},     /* a surrogate */
         {"\xf4\x90\x80\x80", 4, "not valid UTF-8"}, /* beyond the last code point */
         {"\xf5\x80\x80\x80", 4, "not valid UTF-8"},
+        {"\xc3(", 2, "not valid UTF-8"},
         {"\xc3", 1, "not valid UTF-8"}, /* cut off */
         {"123456789012345678901234567890123456789\xc3", 40, "not valid UTF-8"},
     };
