@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The catalogue, and what it was at version 1 of every table, so that these tests stay as they are
+ * when it grows. */
+static catalog_model current;
 static catalog_model model;
 
 static char *print_lock(const catalog_model *of) {
@@ -61,7 +64,20 @@ static char *replaced(const char *text, const char *from, const char *to) {
 
 static int load(void **state) {
     (void)state;
-    return catalog_model_load(&model, stderr) ? 0 : -1;
+    if (!catalog_model_load(&current, stderr)) {
+        return -1;
+    }
+    model = current;
+    for (size_t i = 0; i < model.table_count; i++) {
+        catalog_table *table = &model.tables[i];
+        size_t kept = 0;
+        while (kept < table->field_count && table->fields[kept].since == 1) {
+            kept++;
+        }
+        table->field_count = kept;
+        table->version = 1;
+    }
+    return catalog_model_check(&model, stderr) ? 0 : -1;
 }
 
 static void catalog_keeps_what_was_released(void **state) {
@@ -72,7 +88,7 @@ static void catalog_keeps_what_was_released(void **state) {
     assert_non_null(lock);
     assert_true(fread(lock, 1, (1 << 20) - 1, in) > 1000);
     (void)fclose(in);
-    check_accepted(&model, lock);
+    check_accepted(&current, lock);
     free(lock);
 }
 
@@ -105,7 +121,7 @@ static void catalog_lock_check_refuses_a_catalogue_that_changed(void **state) {
         {"field trades reserved1 reserved", "field trades spare reserved", "spare"},
         {"table 1 orders entity", "table 1 commands entity", "another name or kind"},
         {"table 1 orders entity", "table 1 orders event", "another name or kind"},
-        {"table 2 trades", "table 9 trades", "a released table is gone"},
+        {"table 2 trades", "table 64 trades", "a released table is gone"},
         {"table 2 trades", "table 0 trades", "a released table is gone"},
         {"trades event version 1 size 208", "trades event version 2 size 208", "has shrunk"},
         {"trades event version 1 size 208", "trades event version 1 size 216", "has shrunk"},
