@@ -463,6 +463,7 @@ static void full_disk_refuses_appends_and_loses_nothing(void **state) {
     }
     assert_int_equal(status, TAPE_NO_SPACE); /* bounded: the window is full */
     os_sim_set_capacity(sim, MIB(64));
+    assert_int_equal(journal_wait(j, o.written, TAPE_DURABLE, INT64_MAX, &error), TAPE_OK);
     assert_int_equal(append_groups(j, 50, &o, &error), TAPE_OK);
     assert_int_equal(journal_close(&j, &error), TAPE_OK);
     assert_int_equal(read_back(disk), o.appended);
@@ -521,6 +522,38 @@ static void checkpoint_removes_only_what_is_not_needed(void **state) {
     os_sim_destroy(&sim);
 }
 
+static void window_that_is_damaged_is_refused(void **state) {
+    (void)state;
+    for (uint64_t at = 0; at < 20 * 128; at += scale(61, 1)) {
+        os_sim *sim = os_sim_create(9);
+        os_disk *disk = os_sim_process_start(sim);
+        tape_error error = {0};
+        journal_identity identity;
+        journal *j = NULL;
+        journal_recovery recovery;
+        assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
+        assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
+        assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
+                         TAPE_OK);
+        uint64_t durable = atomic_load(&j->w.control->durable_position);
+        for (uint64_t n = 1; n <= 20; n++) {
+            tape_tick tick = tick_of(n);
+            tape_record record = TAPE_RECORD(TICKS, &tick);
+            uint64_t seq = 0;
+            assert_int_equal(journal_append(j, &record, 1, 0, &seq, &error), TAPE_OK);
+        }
+        *window_at(&j->w, durable + at) ^= 0x20;
+        os_sim_process_crash(disk);
+        (void)!journal_close(&j, NULL);
+        disk = os_sim_process_start(sim);
+        assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
+                         TAPE_CORRUPT);
+        assert_non_null(strstr(error.text, "live window"));
+        os_sim_process_crash(disk);
+        os_sim_destroy(&sim);
+    }
+}
+
 static void damaged_identity_and_newer_format_are_refused(void **state) {
     (void)state;
     outcome o;
@@ -573,6 +606,7 @@ int main(void) {
         cmocka_unit_test(failed_write_or_sync_stops_the_journal_for_good),
         cmocka_unit_test(full_disk_refuses_appends_and_loses_nothing),
         cmocka_unit_test(checkpoint_removes_only_what_is_not_needed),
+        cmocka_unit_test(window_that_is_damaged_is_refused),
         cmocka_unit_test(damaged_identity_and_newer_format_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
