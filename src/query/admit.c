@@ -1,0 +1,399 @@
+/* Admission: which statements run.
+ *
+ * A statement is judged by DuckDB's own syntax tree, not by its text: DuckDB serialises only SELECT
+ * (and what it turns into one), so whatever serialises cannot write, attach, install or set. What
+ * is left to forbid is inside a SELECT: table functions that read files, change how DuckDB runs or
+ * take statements as text, and files named as tables. Both stand in the tree under fixed names, and
+ * since quotes inside a JSON string are escaped, a text in the statement cannot look like one.
+ *
+ * Invariants
+ *  A1 What was parsed is what runs: only the words EXPLAIN and its options come off before parsing.
+ *  A2 A table function that is not known to be harmless is forbidden, so that a newer DuckDB's are.
+ * The text itself is only looked at for its size, its nesting and its first word. */
+#include "query/query_internal.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <strings.h>
+
+/* Table functions that only look at their arguments, at the catalogue, or at tape's own rows. */
+static const char *const HARMLESS[] = {
+    "duckdb_approx_database_count",
+    "duckdb_columns",
+    "duckdb_constraints",
+    "duckdb_databases",
+    "duckdb_dependencies",
+    "duckdb_extensions",
+    "duckdb_functions",
+    "duckdb_indexes",
+    "duckdb_keywords",
+    "duckdb_memory",
+    "duckdb_optimizers",
+    "duckdb_schemas",
+    "duckdb_sequences",
+    "duckdb_settings",
+    "duckdb_tables",
+    "duckdb_temporary_files",
+    "duckdb_types",
+    "duckdb_variables",
+    "duckdb_views",
+    "generate_series",
+    "icu_calendar_names",
+    "json_each",
+    "json_tree",
+    "pg_timezone_names",
+    "pragma_collations",
+    "pragma_database_size",
+    "pragma_platform",
+    "pragma_show",
+    "pragma_table_info",
+    "pragma_user_agent",
+    "pragma_version",
+    "range",
+    "repeat",
+    "repeat_row",
+    "sql_auto_complete",
+    "summary",
+    "tape_scan",
+    "tape_status",
+    "test_all_types",
+    "test_vector_types",
+    "unnest",
+};
+
+/* Scalar functions that bind a statement given as text, or write. */
+static const char *const SCALARS[] = {"json_serialize_plan", "write_log"};
+
+static void list_add(void *context, const char *name) {
+    function_list *list = context;
+    for (size_t n = 0; n < COUNT_OF(HARMLESS); n++) {
+        if (strcasecmp(name, HARMLESS[n]) == 0) {
+            return;
+        }
+    }
+    list->names = mem_realloc(list->names, (list->count + 1) * sizeof *list->names);
+    list->names[list->count++] = mem_strdup(name);
+}
+
+tape_status admit_list_functions(duck_session *s, function_list *out, tape_error *error) {
+    *out = (function_list){0};
+    for (size_t n = 0; n < COUNT_OF(SCALARS); n++) {
+        list_add(out, SCALARS[n]);
+    }
+    return duck_session_each(s,
+                             "SELECT DISTINCT function_name FROM duckdb_functions() "
+                             "WHERE function_type = 'table'",
+                             list_add, out, error);
+}
+
+void function_list_deinit(function_list *list) {
+    for (size_t n = 0; n < list->count; n++) {
+        free(list->names[n]);
+    }
+    free(list->names);
+    *list = (function_list){0};
+}
+
+/* --- the text
+ * ------------------------------------------------------------------------------------------- */
+
+static bool is_word(char c) {
+    return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;
+}
+
+/* Past blanks and comments; block comments nest. */
+static const char *skip_blanks(const char *at) {
+    for (;;) {
+        if (isspace((unsigned char)*at)) {
+            at++;
+        } else if (at[0] == '-' && at[1] == '-') {
+            while (*at != '\0' && *at != '\n') {
+                at++;
+            }
+        } else if (at[0] == '/' && at[1] == '*') {
+            size_t depth = 0;
+            do {
+                bool open = at[0] == '/' && at[1] == '*';
+                bool close = at[0] == '*' && at[1] == '/';
+                depth += open;
+                depth -= close;
+                at += open || close ? 2 : 1;
+            } while (*at != '\0' && depth > 0);
+        } else {
+            return at;
+        }
+    }
+}
+
+static const char *skip_word(const char *at) {
+    while (is_word(*at)) {
+        at++;
+    }
+    return at;
+}
+
+static bool word_is(const char *at, const char *end, const char *word) {
+    size_t size = strlen(word);
+    return (size_t)(end - at) == size && strncasecmp(at, word, size) == 0;
+}
+
+static bool is_explain_option(const char *at, const char *end) {
+    return word_is(at, end, "ANALYZE") || word_is(at, end, "ANALYSE") ||
+           word_is(at, end, "VERBOSE") || word_is(at, end, "FORMAT");
+}
+
+/* The statement that an EXPLAIN explains; `sql` itself when it is none. */
+static const char *explained(const char *sql) {
+    const char *at = skip_blanks(sql);
+    const char *end = skip_word(at);
+    if (!word_is(at, end, "EXPLAIN")) {
+        return sql;
+    }
+    at = skip_blanks(end);
+    const char *option = *at == '(' ? skip_blanks(at + 1) : at;
+    if (*at == '(' && is_explain_option(option, skip_word(option))) {
+        for (at = option; is_word(*at) || *at == ','; at = skip_blanks(at)) {
+            at = *at == ',' ? at + 1 : skip_word(at);
+        }
+        return *at == ')' ? at + 1 : sql;
+    }
+    for (end = skip_word(at); is_explain_option(at, end); end = skip_word(at)) {
+        at = skip_blanks(end);
+    }
+    return at;
+}
+
+/* Past a quoted run that starts at `at`: text, identifier or $tag$...$tag$. In E'...', which
+ * `escaped` tells, a backslash quotes. */
+static const char *skip_quoted(const char *at, bool escaped) {
+    char quote = *at;
+    if (quote == '$') {
+        const char *tag_end = skip_word(at + 1);
+        if (*tag_end != '$') {
+            return at + 1;
+        }
+        size_t size = (size_t)(tag_end + 1 - at);
+        for (const char *end = at + size; *end != '\0'; end++) {
+            if (strncmp(end, at, size) == 0) {
+                return end + size;
+            }
+        }
+        return at + strlen(at);
+    }
+    for (at++; *at != '\0'; at++) {
+        if (*at == quote) {
+            return at + 1;
+        }
+        at += escaped && *at == '\\' && at[1] != '\0';
+    }
+    return at;
+}
+
+/* How deeply parentheses, brackets, braces and CASEs nest. */
+static size_t nesting(const char *sql) {
+    size_t depth = 0;
+    size_t deepest = 0;
+    bool escaped = false;
+    const char *at = skip_blanks(sql);
+    while (*at != '\0') {
+        const char *end = skip_word(at);
+        if (strchr("([{", *at) != NULL || word_is(at, end, "CASE")) {
+            depth++;
+        } else if (depth > 0 && (strchr(")]}", *at) != NULL || word_is(at, end, "END"))) {
+            depth--;
+        }
+        deepest = depth > deepest ? depth : deepest;
+        if (end > at) {
+            escaped = word_is(at, end, "E") && *end == '\'';
+            at = end;
+        } else if (*at == '\'' || *at == '"' || *at == '$') {
+            at = skip_quoted(at, escaped);
+            escaped = false;
+        } else {
+            at++;
+        }
+        at = skip_blanks(at);
+    }
+    return deepest;
+}
+
+/* --- the tree
+ * -----------------------------------------------------------------------------------------------
+ */
+
+/* Past the JSON value (object or array) that starts at `at`. When `members` is not NULL it counts
+ * the values directly inside. */
+static const char *skip_value(const char *at, size_t *members) {
+    size_t depth = 0;
+    bool text = false;
+    do {
+        if (text) {
+            at += *at == '\\' && at[1] != '\0';
+            text = *at != '"';
+        } else if (*at == '"') {
+            text = true;
+        } else if (*at == '{' || *at == '[') {
+            if (members != NULL && depth == 1) {
+                (*members)++;
+            }
+            depth++;
+        } else if (*at == '}' || *at == ']') {
+            depth--;
+        }
+        at++;
+    } while (*at != '\0' && depth > 0);
+    return at;
+}
+
+/* The next value of a member in the tree: finds `mark` ("name":") and bounds the text after it. */
+static const char *next_value(const char *at, const char *mark, const char **end) {
+    const char *found = strstr(at, mark);
+    if (found == NULL) {
+        return NULL;
+    }
+    found += strlen(mark);
+    *end = found;
+    while (**end != '\0' && **end != '"') {
+        *end += **end == '\\' && (*end)[1] != '\0' ? 2 : 1;
+    }
+    return found;
+}
+
+static tape_status check_functions(const function_list *forbidden, const char *tree,
+                                   tape_error *error) {
+    const char *end;
+    for (const char *at = tree; (at = next_value(at, "\"function_name\":\"", &end)) != NULL;
+         at = end) {
+        for (size_t n = 0; n < forbidden->count; n++) {
+            if (word_is(at, end, forbidden->names[n])) {
+                return error_set(error, TAPE_FORBIDDEN,
+                                 "the function %s is not permitted: statements see tape's tables, "
+                                 "not files or settings",
+                                 forbidden->names[n]);
+            }
+        }
+    }
+    return TAPE_OK;
+}
+
+/* Refuses values of `mark` before `limit` that DuckDB would take for files. */
+static tape_status check_names(const char *tree, const char *mark, const char *limit,
+                               tape_error *error) {
+    const char *end;
+    for (const char *at = tree; (at = next_value(at, mark, &end)) != NULL && at < limit; at = end) {
+        int size = (int)(end - at < 200 ? end - at : 200);
+        if (memchr(at, '.', (size_t)(end - at)) != NULL ||
+            memchr(at, '/', (size_t)(end - at)) != NULL) {
+            return error_set(error, TAPE_FORBIDDEN,
+                             "%.*s is not permitted: statements see tape's tables, not files", size,
+                             at);
+        }
+    }
+    return TAPE_OK;
+}
+
+/* Tables are named by references, and as the argument of the macro latest. */
+static tape_status check_tables(const char *tree, tape_error *error) {
+    const char *end;
+    tape_status status = check_names(tree, "\"table_name\":\"", tree + strlen(tree), error);
+    for (const char *at = tree; status == TAPE_OK; at = end) {
+        at = next_value(at, "\"function_name\":\"", &end);
+        if (at == NULL) {
+            break;
+        }
+        const char *arguments = strstr(end, "\"children\":[");
+        if (word_is(at, end, "latest") && arguments != NULL) {
+            arguments += strlen("\"children\":");
+            status = check_names(arguments, "\"value\":\"", skip_value(arguments, NULL), error);
+        }
+    }
+    return status;
+}
+
+static tape_status refuse_kind(const char *sql, tape_error *error) {
+    const char *at = skip_blanks(sql);
+    const char *end = skip_word(at);
+    if (word_is(at, end, "PIVOT")) {
+        return error_set(error, TAPE_FORBIDDEN,
+                         "PIVOT needs its columns listed: PIVOT ... ON column IN (value, ...)");
+    }
+    if (word_is(at, end, "SELECT") || word_is(at, end, "WITH") || word_is(at, end, "FROM") ||
+        end == at) {
+        return error_set(error, TAPE_FORBIDDEN,
+                         "one statement at a time, and only one that reads, is permitted");
+    }
+    return error_set(error, TAPE_FORBIDDEN,
+                     "%.*s is not permitted: only statements that read are (SELECT, FROM, WITH, "
+                     "VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)",
+                     (int)(end - at < 40 ? end - at : 40), at);
+}
+
+static unsigned line_of(const char *sql, size_t offset) {
+    unsigned line = 1;
+    for (size_t n = 0; n < offset && sql[n] != '\0'; n++) {
+        line += sql[n] == '\n';
+    }
+    return line;
+}
+
+/* The tree is {"error":true,"error_type":...,"error_message":...,["position":"N"]}. */
+static tape_status refuse_tree(const char *sql, const char *tree, tape_error *error) {
+    json_t *json = json_loads(tree, 0, NULL);
+    const char *type = json_string_value(json_object_get(json, "error_type"));
+    const char *message = json_string_value(json_object_get(json, "error_message"));
+    const char *position = json_string_value(json_object_get(json, "position"));
+    tape_status status;
+    if (type != NULL && strcmp(type, "not implemented") == 0) {
+        status = refuse_kind(sql, error);
+    } else {
+        unsigned line = position == NULL ? 1 : line_of(sql, strtoul(position, NULL, 10));
+        char *text = mem_printf("Parser Error: %s\n\nLINE %u",
+                                message == NULL ? "the statement cannot be read" : message, line);
+        status = duck_fail(error, text);
+        free(text);
+    }
+    json_decref(json);
+    return status;
+}
+
+tape_status admit(duck_session *s, const function_list *forbidden, const char *sql, bool explain,
+                  tape_error *error) {
+    size_t size = strlen(sql);
+    if (size > QUERY_SQL_BYTES_MAX) {
+        return error_set(error, TAPE_TOO_LARGE, "the statement has %zu bytes, the limit is %llu",
+                         size, (unsigned long long)QUERY_SQL_BYTES_MAX);
+    }
+    const char *first = skip_blanks(sql);
+    if (*first == '\0' || strcmp(first, ";") == 0) {
+        return error_set(error, TAPE_SQL, "the statement is empty");
+    }
+    if (nesting(sql) > QUERY_NESTING_MAX) {
+        return error_set(error, TAPE_TOO_LARGE, "the statement nests deeper than %u levels",
+                         QUERY_NESTING_MAX);
+    }
+    const char *body = explain ? explained(sql) : sql;
+    char *tree;
+    tape_status status = duck_session_parse(s, body, strlen(body), &tree, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    if (strncmp(tree, "{\"error\":false,", 15) != 0) {
+        status = refuse_tree(body, tree, error);
+        goto out;
+    }
+    size_t statements = 0;
+    const char *list = strchr(tree, '[');
+    (void)skip_value(list == NULL ? tree : list, &statements);
+    if (statements != 1) {
+        status = error_set(error, TAPE_FORBIDDEN, "one statement at a time is permitted");
+        goto out;
+    }
+    status = check_functions(forbidden, tree, error);
+    if (status == TAPE_OK) {
+        status = check_tables(tree, error);
+    }
+out:
+    free(tree);
+    return status;
+}
