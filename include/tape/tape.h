@@ -216,6 +216,7 @@ typedef struct tape_import_reject {
     char value[128]; /* shortened when long */
     char reason[256];
     const char *line; /* the row as CSV text; valid until the next call */
+    const char *header; /* the names of the line's columns as CSV text; valid as long */
 } tape_import_reject;
 
 /* INVALID: a column that the table does not have, or a statement that is not one SELECT. */
