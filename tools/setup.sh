@@ -60,6 +60,19 @@ as_root() {
     fi
 }
 
+# apt MESSAGE ARGUMENT...: runs apt-get quietly; what it said is shown when it fails.
+apt() {
+    local message=$1 log
+    shift
+    log=$(mktemp)
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 || {
+        cat "$log" >&2
+        rm -f "$log"
+        fail "$message"
+    }
+    rm -f "$log"
+}
+
 install_packages() {
     local wanted=$1 names installed
     names=$(awk '{ print $1 }' <<<"$wanted" | sort -u)
@@ -73,12 +86,10 @@ install_packages() {
     for name in $missing; do
         say "  $(awk -v name="$name" '$1 == name { $1 = $1 ":"; print; exit }' <<<"$wanted")"
     done
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
-    as_root "${apt[@]}" update ||
-        fail "apt-get update failed: is there a network? What is missing: $missing"
+    apt "apt-get update failed: is there a network, and may you use sudo? Missing: $missing" update
     # shellcheck disable=SC2086
-    as_root "${apt[@]}" install -y --no-install-recommends $missing >/dev/null ||
-        fail "apt-get install failed; try by hand: apt-get install $missing"
+    apt "apt-get install failed; try by hand: apt-get install $missing" \
+        install -y --no-install-recommends $missing
 }
 
 # Without apt, only look whether the tools are there.
