@@ -19,7 +19,10 @@ void fixture_add(fixture *f, uint16_t table, const void *record, uint32_t size, 
     uint64_t seq = load_u64(record);
     uint8_t *payload = mem_zalloc(size);
     memcpy(payload, record, size < info->size_bytes ? size : info->size_bytes);
-    f->entries = mem_realloc(f->entries, (f->count + 1) * sizeof *f->entries);
+    if (f->count == f->capacity) {
+        f->capacity = f->capacity == 0 ? 64 : 2 * f->capacity;
+        f->entries = mem_realloc(f->entries, f->capacity * sizeof *f->entries);
+    }
     fixture_entry *e = &f->entries[f->count++];
     *e = (fixture_entry){.view = {.table = info,
                                   .payload = payload,

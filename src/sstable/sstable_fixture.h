@@ -13,6 +13,7 @@ typedef struct fixture_entry {
 typedef struct fixture {
     fixture_entry *entries; /* in the order of a table file */
     size_t count;
+    size_t capacity;
     uint64_t first_seq;
 } fixture;
 

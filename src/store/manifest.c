@@ -234,21 +234,23 @@ static tape_status load_frames(manifest *m, const uint8_t *data, size_t size, ta
     return TAPE_OK;
 }
 
-static tape_status read_whole(const manifest *m, os_file *file, uint8_t **data, size_t *size,
-                              tape_error *error) {
+static tape_status read_whole(os_file *file, uint8_t **data, size_t *size, tape_error *error) {
     uint64_t bytes = 0;
     tape_status status = os_file_size(file, &bytes, error);
     if (status != TAPE_OK) {
         return status;
     }
     if (bytes > FILE_BYTES_MAX) {
-        return damaged(m, bytes, "the file is far larger than any manifest", error);
+        return error_set_file(error, TAPE_CORRUPT, os_file_path(file), bytes,
+                              "%s: %" PRIu64
+                              " bytes are far more than any manifest has; " RESTORE_HINT,
+                              os_file_path(file), bytes);
     }
     *data = mem_alloc(bytes);
     return os_file_read(file, 0, *data, bytes, size, error);
 }
 
-tape_status manifest_load(manifest *m, const sstable_place *place, tape_error *error) {
+static void manifest_init(manifest *m, const sstable_place *place) {
     *m = (manifest){
         .place = *place,
         .path = mem_printf("%s/%s", place->dir, MANIFEST_NAME),
@@ -256,28 +258,41 @@ tape_status manifest_load(manifest *m, const sstable_place *place, tape_error *e
         .next_edit = 1,
         .doubtful = true,
     };
+}
+
+tape_status manifest_read(manifest *m, const sstable_place *place, const uint8_t *data, size_t size,
+                          tape_error *error) {
+    manifest_init(m, place);
+    m->present = true;
+    m->doubtful = false;
+    tape_status status = load_frames(m, data, size, error);
+    if (status != TAPE_OK) {
+        manifest_deinit(m);
+    }
+    return status;
+}
+
+tape_status manifest_load(manifest *m, const sstable_place *place, tape_error *error) {
+    char *path = mem_printf("%s/%s", place->dir, MANIFEST_NAME);
     os_file *file = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
-    tape_status status = os_file_open(place->disk, m->path, OS_READ, &file, error);
+    tape_status status = os_file_open(place->disk, path, OS_READ, &file, error);
     if (status == TAPE_NOT_FOUND) {
-        return TAPE_OK;
-    }
-    if (status != TAPE_OK) {
+        manifest_init(m, place);
+        status = TAPE_OK;
         goto out;
     }
-    m->present = true;
-    m->doubtful = false;
-    status = read_whole(m, file, &data, &size, error);
     if (status == TAPE_OK) {
-        status = load_frames(m, data, size, error);
+        status = read_whole(file, &data, &size, error);
+    }
+    if (status == TAPE_OK) {
+        status = manifest_read(m, place, data, size, error);
     }
 out:
     free(data);
     os_file_close(&file);
-    if (status != TAPE_OK) {
-        manifest_deinit(m);
-    }
+    free(path);
     return status;
 }
 

@@ -14,7 +14,7 @@
  *  N4 Nothing in the file is ever overwritten. When the end of it is in doubt (a torn edit found, a
  *     write that failed), the next edit goes to a whole new file that replaces it by rename.
  *
- * What an invalid frame means, decided by manifest_load:
+ * What an invalid frame means, decided by manifest_read:
  *   where                                   what follows            verdict
  *   before base_bytes                       anything                rot (N2): CORRUPT
  *   at or after base_bytes                  a valid frame anywhere  rot (N1): CORRUPT
@@ -100,6 +100,9 @@ typedef struct manifest {
  */
 tape_status manifest_load(manifest *m, const sstable_place *place, tape_error *error) TAPE_CHECKED;
 void manifest_deinit(manifest *m);
+/* The same with the bytes of the file at hand, of which none are changed or kept. */
+tape_status manifest_read(manifest *m, const sstable_place *place, const uint8_t *data, size_t size,
+                          tape_error *error) TAPE_CHECKED;
 
 /* Makes the end of the file certain (N4): writes a new file when there is none or its end is in
  * doubt. */
