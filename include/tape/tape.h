@@ -180,6 +180,10 @@ typedef struct tape_query_options {
     uint64_t at;        /* see records with seq <= at; 0 (default): everything at `level` */
     tape_level level;   /* default TAPE_WRITTEN */
     int64_t timeout_ns; /* for the statement's execution; default: none */
+    /* Asked about 20 times a second while the statement runs, by another thread: true stops it with
+     * CANCELLED. Default: NULL. It is not called once the stream is released. */
+    bool (*cancelled)(void *context);
+    void *cancel_context;
 } tape_query_options;
 TAPE_API void tape_query_options_init(tape_query_options *options);
 

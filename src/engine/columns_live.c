@@ -151,6 +151,6 @@ tape_status tape_query(tape *db, const char *sql, const tape_query_options *opti
     seq = options->at != 0 && options->at < seq ? options->at : seq;
     tape_status status =
         engine_columns_reach(db, seq, clock_deadline_ns(options->timeout_ns), error);
-    return status == TAPE_OK ? query_run(db->query, sql, seq, options->timeout_ns, out, error)
+    return status == TAPE_OK ? query_run(db->query, sql, seq, options, out, error)
                              : status;
 }

@@ -20,6 +20,7 @@
 /* A deadline that has passed is called again and again: an interrupt that comes between two phases
  * of a statement is forgotten by DuckDB. */
 #define INTERRUPT_AGAIN_NS INT64_C(10000000)
+#define CANCELLED_ASK_NS INT64_C(50000000)
 #define SESSIONS_KEPT 8u
 
 typedef struct session {
@@ -27,6 +28,8 @@ typedef struct session {
     duck_session *duck;
     int64_t deadline_ns; /* INT64_MAX: none */
     bool timed_out;
+    bool (*cancelled)(void *context); /* NULL: nobody to ask */
+    void *cancel_context;
 } session;
 
 struct query {
@@ -41,7 +44,7 @@ struct query {
     unsigned idle_count;
     bool broken;
     bool closing;
-    os_thread *watchdog; /* NULL until the first deadline */
+    os_thread *watchdog; /* NULL until the first statement that may end early */
 };
 
 /* --- open and close
@@ -141,10 +144,13 @@ static void watch(void *argument) {
         int64_t next = INT64_MAX;
         for (session *s = q->running; s != NULL; s = s->next) {
             int64_t due = s->deadline_ns;
-            if (due <= now) {
-                s->timed_out = true;
+            bool cancelled = s->cancelled != NULL && s->cancelled(s->cancel_context);
+            if (due <= now || cancelled) {
+                s->timed_out = s->timed_out || !cancelled;
                 duck_session_interrupt(s->duck);
                 due = now + INTERRUPT_AGAIN_NS;
+            } else if (s->cancelled != NULL && due - now > CANCELLED_ASK_NS) {
+                due = now + CANCELLED_ASK_NS;
             }
             next = due < next ? due : next;
         }
@@ -194,17 +200,20 @@ static tape_status take_session(query *q, session **out, tape_error *error) {
     return TAPE_OK;
 }
 
-static tape_status acquire_session(query *q, uint64_t seq, int64_t timeout_ns, session **out,
-                                   tape_error *error) {
-    int64_t deadline_ns = clock_deadline_ns(timeout_ns);
+static tape_status acquire_session(query *q, uint64_t seq, const tape_query_options *options,
+                                   session **out, tape_error *error) {
+    int64_t deadline_ns = clock_deadline_ns(options->timeout_ns);
+    bool watched = deadline_ns != INT64_MAX || options->cancelled != NULL;
     (void)pthread_mutex_lock(&q->mutex);
     tape_status status = take_session(q, out, error);
-    if (status == TAPE_OK && deadline_ns != INT64_MAX && q->watchdog == NULL) {
+    if (status == TAPE_OK && watched && q->watchdog == NULL) {
         status = os_thread_start(&q->watchdog, "tape-query", -1, watch, q, error);
     }
     if (*out != NULL) {
         (*out)->deadline_ns = status == TAPE_OK ? deadline_ns : INT64_MAX;
         (*out)->timed_out = false;
+        (*out)->cancelled = status == TAPE_OK ? options->cancelled : NULL;
+        (*out)->cancel_context = options->cancel_context;
         duck_session_see((*out)->duck, seq);
         (void)pthread_cond_signal(&q->wake);
     }
@@ -212,11 +221,12 @@ static tape_status acquire_session(query *q, uint64_t seq, int64_t timeout_ns, s
     return status;
 }
 
-/* Its deadline no longer counts; whether it had passed. */
+/* Its deadline no longer counts, and nobody is asked; whether the deadline had passed. */
 static bool session_ended(query *q, session *s) {
     (void)pthread_mutex_lock(&q->mutex);
     bool timed_out = s->timed_out;
     s->deadline_ns = INT64_MAX;
+    s->cancelled = NULL;
     (void)pthread_mutex_unlock(&q->mutex);
     return timed_out;
 }
@@ -336,12 +346,12 @@ static void stream_release(struct ArrowArrayStream *self) {
     *self = (struct ArrowArrayStream){0};
 }
 
-tape_status query_run(query *q, const char *sql, uint64_t seq, int64_t timeout_ns,
+tape_status query_run(query *q, const char *sql, uint64_t seq, const tape_query_options *options,
                       struct ArrowArrayStream *out, tape_error *error) {
     session *s;
     duck_result *result = NULL;
     *out = (struct ArrowArrayStream){0};
-    tape_status status = acquire_session(q, seq, timeout_ns, &s, error);
+    tape_status status = acquire_session(q, seq, options, &s, error);
     if (s == NULL) {
         return status;
     }
@@ -352,7 +362,7 @@ tape_status query_run(query *q, const char *sql, uint64_t seq, int64_t timeout_n
         status = duck_session_start(s->duck, sql, &result, error);
     }
     if (status != TAPE_OK) {
-        status = explain_failure(q, s, status, timeout_ns, error);
+        status = explain_failure(q, s, status, options->timeout_ns, error);
         release_session(q, s);
         return status;
     }
@@ -360,7 +370,7 @@ tape_status query_run(query *q, const char *sql, uint64_t seq, int64_t timeout_n
     t->query = q;
     t->session = s;
     t->result = result;
-    t->timeout_ns = timeout_ns;
+    t->timeout_ns = options->timeout_ns;
     *out = (struct ArrowArrayStream){.get_schema = stream_schema,
                                      .get_next = stream_next,
                                      .get_last_error = stream_last_error,
