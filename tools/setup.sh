@@ -28,6 +28,7 @@ ninja-build runs the build
 pkg-config finds libraries
 libxxhash-dev hashes of journal and tables
 libjansson-dev JSON in and out
+libedit-dev line editing in the SQL shell
 libcmocka-dev unit tests
 LIST
         ;;

@@ -163,8 +163,7 @@ void sim_event_touch_position(sim_exchange *x, uint32_t user) {
     touch(x, user)->position_changed = true;
 }
 
-/* --- quotes
- * --------------------------------------------------------------------------------------- */
+/* --- quotes ---------------------------------------------------------------------------------- */
 
 static double quote_price(const sim_market *market, int side) {
     return market->top_price[side] == SIM_NO_PRICE

@@ -79,8 +79,7 @@ void sim_instrument_init(sim_instrument *instrument, uint32_t index) {
     ASSERT(i->low * i->margin_units >= loss + i->taker_fee);
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 void sim_exchange_init(sim_exchange *x, const sim_exchange_options *options) {
     ASSERT(options->instruments > 0 && options->instruments <= SIM_INSTRUMENTS_MAX);
@@ -157,8 +156,7 @@ bool sim_exchange_open(sim_exchange *x, int64_t ts) {
     return true;
 }
 
-/* --- orders
- * --------------------------------------------------------------------------------------- */
+/* --- orders ---------------------------------------------------------------------------------- */
 
 /* The leg of the position that the order changes: opening adds to its own side, closing takes from
  * the other. */

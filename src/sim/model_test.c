@@ -208,8 +208,7 @@ static bool model_cancel(model *m, uint64_t number) {
     return false;
 }
 
-/* --- what the records add up to
- * ---------------------------------------------------------------------- */
+/* --- what the records add up to -------------------------------------------------------------- */
 
 typedef struct tally {
     double *filled; /* by order number */
@@ -309,8 +308,7 @@ static void tally_event(tally *t, const sim_exchange *x) {
     }
 }
 
-/* --- both side by side
- * -------------------------------------------------------------------------------- */
+/* --- both side by side ----------------------------------------------------------------------- */
 
 typedef struct world {
     sim_exchange *x;

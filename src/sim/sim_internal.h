@@ -45,8 +45,7 @@ uint32_t sim_random_below(sim_random *r, uint32_t n);
 /* Exponentially distributed, with this mean (below 2^40). */
 int64_t sim_random_exponential(sim_random *r, int64_t mean);
 
-/* --- book
- * ----------------------------------------------------------------------------------------- */
+/* --- book ------------------------------------------------------------------------------------ */
 
 typedef struct sim_order {
     uint64_t number; /* from 1, in order of arrival; 0: the slot is free */
@@ -104,8 +103,7 @@ int64_t sim_book_behind(const sim_book *book, int side, int64_t price);
 /* Lots at a price. */
 int64_t sim_book_volume(const sim_book *book, int64_t price);
 
-/* --- exchange
- * --------------------------------------------------------------------------------------- */
+/* --- exchange -------------------------------------------------------------------------------- */
 
 typedef struct sim_instrument {
     char id[16];
@@ -259,9 +257,7 @@ void sim_event_account(sim_exchange *x, uint32_t account);
 /* The records of everything touched, a tick and a depth record if they are due. */
 void sim_event_end(sim_exchange *x, uint32_t instrument);
 
-/* --- flow
- * -----------------------------------------------------------------------------------------------
- */
+/* --- flow ------------------------------------------------------------------------------------ */
 
 typedef struct sim_command {
     int64_t ts;
