@@ -74,6 +74,9 @@ static tape_status linux_file_open(os_disk *disk, const char *path, unsigned fla
                                   "it (choose another sync method)",
                                   path);
         }
+        if (reason == EISDIR) { /* opened for writing; for reading, found out below */
+            return os_fail_not_a_file(error, path, "a directory");
+        }
         return os_fail(error, reason, path, TAPE_NO_OFFSET, doing);
     }
     struct stat stat;
@@ -477,8 +480,8 @@ static tape_status linux_boot_id(os_disk *disk, uint8_t out[16], tape_error *err
     for (ssize_t i = 0; i < size && digits < 32; i++) {
         int value = hex_digit(text[i]);
         if (value >= 0) {
-            uint8_t high = digits % 2 == 0 ? 0 : (uint8_t)(out[digits / 2] << 4);
-            out[digits / 2] = (uint8_t)(high | value);
+            unsigned high = digits % 2 == 0 ? 0u : (unsigned)out[digits / 2] << 4;
+            out[digits / 2] = (uint8_t)(high | (unsigned)value);
             digits++;
         }
     }

@@ -48,8 +48,7 @@ static tape_status leave(const sim_call *call, const char *path, tape_error *err
  * ------------------------------------------------------------------------------ */
 
 static tape_status open_or_create(os_sim *sim, os_disk *disk, const char *path, unsigned flags,
-                                  sim_place *place, tape_error *error) {
-    const char *doing = (flags & OS_EXCLUSIVE) != 0 ? "create" : "open";
+                                  const char *doing, sim_place *place, tape_error *error) {
     int reason = 0;
     sim_call call = {.operation = OS_SIM_OPEN, .path = place->path};
     if (place->inode != NULL) {
@@ -76,11 +75,12 @@ static tape_status open_or_create(os_sim *sim, os_disk *disk, const char *path, 
 
 static tape_status sim_file_open(os_disk *disk, const char *path, unsigned flags, os_file **out,
                                  tape_error *error) {
+    const char *doing = (flags & OS_EXCLUSIVE) != 0 ? "create" : "open";
     os_sim *sim = sim_lock_of(disk);
     sim_place place;
-    tape_status status = begin(sim, disk, path, "open", &place, error);
+    tape_status status = begin(sim, disk, path, doing, &place, error);
     if (status == TAPE_OK) {
-        status = open_or_create(sim, disk, path, flags, &place, error);
+        status = open_or_create(sim, disk, path, flags, doing, &place, error);
     }
     if (status == TAPE_OK) {
         sim_file *file = mem_zalloc(sizeof *file);
@@ -382,22 +382,32 @@ static tape_status sim_dir_list(os_disk *disk, const char *path, os_entries *out
     return status;
 }
 
+static bool lies_under(const char *path, const char *dir) {
+    size_t length = strlen(dir);
+    return strncmp(path, dir, length) == 0 && path[length] == '/';
+}
+
+/* In the order in which Linux finds out. */
 static int rename_refusal(const os_sim *sim, const sim_place *from, const sim_place *to) {
-    if (from->inode == NULL) {
-        return ENOENT;
-    }
     if (from->dir == NULL || to->dir == NULL) {
         return EBUSY;
     }
-    if (to->inode != NULL && from->inode->is_dir != to->inode->is_dir) {
-        return to->inode->is_dir ? EISDIR : ENOTDIR;
+    if (from->inode == NULL) {
+        return ENOENT;
     }
-    if (to->inode != NULL && to->inode != from->inode && to->inode->is_dir &&
-        !sim_dir_is_empty(sim, to->inode)) {
+    if (lies_under(to->path, from->path)) {
+        return EINVAL;
+    }
+    if (lies_under(from->path, to->path)) {
         return ENOTEMPTY;
     }
-    size_t length = strlen(from->path);
-    return strncmp(to->path, from->path, length) == 0 && to->path[length] == '/' ? EINVAL : 0;
+    if (to->inode == NULL || to->inode == from->inode) {
+        return 0;
+    }
+    if (from->inode->is_dir != to->inode->is_dir) {
+        return to->inode->is_dir ? EISDIR : ENOTDIR;
+    }
+    return to->inode->is_dir && !sim_dir_is_empty(sim, to->inode) ? ENOTEMPTY : 0;
 }
 
 static tape_status rename_places(os_sim *sim, os_disk *disk, const sim_place *from,
@@ -412,6 +422,7 @@ static tape_status rename_places(os_sim *sim, os_disk *disk, const sim_place *fr
     if (call.carry_out && from->inode != to->inode) {
         sim_move_add(sim, from->inode, from->dir, from->name, to->dir, to->name, call.lost);
         sim_inode_repath(sim, from->inode, to->path);
+        sim_sweep(sim);
     }
     return leave(&call, to_path, error);
 }
@@ -420,12 +431,17 @@ static tape_status sim_rename(os_disk *disk, const char *from_path, const char *
                               tape_error *error) {
     os_sim *sim = sim_lock_of(disk);
     sim_place from;
-    sim_place to = {0};
+    sim_place to;
     char doing[300];
     (void)snprintf(doing, sizeof doing, "rename %.255s to", from_path);
-    tape_status status = begin(sim, disk, from_path, "rename", &from, error);
-    if (status == TAPE_OK) {
-        status = begin(sim, disk, to_path, doing, &to, error);
+    int from_reason = sim_find(sim, from_path, &from);
+    int to_reason = sim_find(sim, to_path, &to);
+    int reason = from_reason != 0 ? from_reason : to_reason;
+    tape_status status = TAPE_OK;
+    if (is_stopped(sim, disk)) {
+        status = sim_stopped(error, to_path);
+    } else if (reason != 0) {
+        status = os_fail(error, reason, to_path, TAPE_NO_OFFSET, doing);
     }
     if (status == TAPE_OK) {
         status = rename_places(sim, disk, &from, &to, to_path, doing, error);

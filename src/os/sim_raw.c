@@ -148,7 +148,7 @@ static uint64_t entries_digest(const sim_entries *list) {
 
 uint64_t os_sim_digest(os_sim *sim) {
     lock(sim);
-    uint64_t sum = mix(entries_digest(&sim->now), entries_digest(&sim->durable));
+    uint64_t sum = mix(mix(1, entries_digest(&sim->now)), entries_digest(&sim->durable));
     for (size_t i = 0; i < sim->move_count; i++) {
         const sim_move *m = &sim->moves[i];
         sum = mix_text(mix_text(sum, m->from_name), m->to_name);
