@@ -247,14 +247,17 @@ static tape_status linux_dir_sync(os_disk *disk, const char *path, tape_error *e
     return TAPE_OK;
 }
 
-static void list_entry(DIR *dir, const char *name, os_entries *out) {
+static tape_status list_entry(DIR *dir, const char *path, const char *name, os_entries *out,
+                              tape_error *error) {
     struct stat stat;
     /* Links count as what they lead to; one that leads nowhere is still an entry. */
-    if (fstatat(dirfd(dir), name, &stat, 0) != 0 &&
-        fstatat(dirfd(dir), name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
-        return; /* removed since the directory was read */
+    if (fstatat(dirfd(dir), name, &stat, 0) == 0 ||
+        fstatat(dirfd(dir), name, &stat, AT_SYMLINK_NOFOLLOW) == 0) {
+        os_entries_add(out, name, S_ISDIR(stat.st_mode), (uint64_t)stat.st_size);
+    } else if (errno != ENOENT) { /* else removed since the directory was read */
+        return os_fail(error, errno, path, TAPE_NO_OFFSET, "list directory");
     }
-    os_entries_add(out, name, S_ISDIR(stat.st_mode), (uint64_t)stat.st_size);
+    return TAPE_OK;
 }
 
 static tape_status linux_dir_list(os_disk *disk, const char *path, os_entries *out,
@@ -265,17 +268,17 @@ static tape_status linux_dir_list(os_disk *disk, const char *path, os_entries *o
         return os_fail(error, errno, path, TAPE_NO_OFFSET, "list directory");
     }
     tape_status status = TAPE_OK;
-    for (;;) {
+    while (status == TAPE_OK) {
         errno = 0;
         const struct dirent *entry = readdir(dir);
+        if (entry == NULL && errno != 0) {
+            status = os_fail(error, errno, path, TAPE_NO_OFFSET, "list directory");
+        }
         if (entry == NULL) {
-            if (errno != 0) {
-                status = os_fail(error, errno, path, TAPE_NO_OFFSET, "list directory");
-            }
             break;
         }
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            list_entry(dir, entry->d_name, out);
+            status = list_entry(dir, path, entry->d_name, out, error);
         }
     }
     (void)closedir(dir);

@@ -549,44 +549,45 @@ static void random_bytes_differ(void **state) {
 /* --- threads
  * ------------------------------------------------------------------------------------------ */
 
-typedef struct shared {
-    _Atomic uint32_t word;
-    _Atomic uint32_t seen;
+typedef struct waiter {
+    _Atomic uint32_t *word;
     char name[16];
     bool signals_blocked;
-} shared;
+    bool woken;
+} waiter;
 
 static void wait_for_word(void *argument) {
-    shared *s = argument;
+    waiter *w = argument;
     sigset_t mask;
-    (void)pthread_getname_np(pthread_self(), s->name, sizeof s->name);
+    (void)pthread_getname_np(pthread_self(), w->name, sizeof w->name);
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    s->signals_blocked = sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGSEGV) == 0;
-    while (atomic_load(&s->word) == 0) {
-        os_futex_wait(&s->word, 0, INT64_MAX);
+    w->signals_blocked = sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGSEGV) == 0;
+    while (atomic_load(w->word) == 0) {
+        os_futex_wait(w->word, 0, INT64_MAX);
     }
-    atomic_fetch_add(&s->seen, 1);
+    w->woken = true;
 }
 
 static void futex_wakes_all_waiters_and_threads_have_names(void **state) {
     (void)state;
-    shared s = {0};
+    _Atomic uint32_t word = 0;
+    waiter waiters[3] = {{.word = &word}, {.word = &word}, {.word = &word}};
     os_thread *threads[3];
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(os_thread_start(&threads[i], "tape-waiter", -1, wait_for_word, &s, NULL),
-                         TAPE_OK);
-        os_yield();
+        assert_int_equal(
+            os_thread_start(&threads[i], "tape-waiter", -1, wait_for_word, &waiters[i], NULL),
+            TAPE_OK);
     }
     os_sleep_ns(1000000);
-    atomic_store(&s.word, 1);
-    os_futex_wake(&s.word, INT_MAX);
+    atomic_store(&word, 1);
+    os_futex_wake(&word, INT_MAX);
     for (size_t i = 0; i < 3; i++) {
         os_thread_join(&threads[i]);
         assert_null(threads[i]);
+        assert_true(waiters[i].woken);
+        assert_string_equal(waiters[i].name, "tape-waiter");
+        assert_true(waiters[i].signals_blocked);
     }
-    assert_int_equal(s.seen, 3);
-    assert_string_equal(s.name, "tape-waiter");
-    assert_true(s.signals_blocked);
     os_thread_join(&threads[0]);
 }
 
