@@ -11,7 +11,7 @@ extern const uint8_t fixture_store_id[16];
 typedef struct model_record {
     uint32_t key;
     uint16_t table;
-    uint8_t payload[TAPE_RECORD_BYTES_MAX];
+    _Alignas(8) uint8_t payload[TAPE_RECORD_BYTES_MAX];
 } model_record;
 
 typedef struct model {

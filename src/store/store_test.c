@@ -660,6 +660,30 @@ static void race_read(void *argument) {
     }
 }
 
+/* The newest of a key is no older than what was applied before and no newer than what is applied
+ * after: nothing of a batch shows before all of it. */
+static void race_read_newest(void *argument) {
+    race *r = argument;
+    uint64_t random = 78;
+    while (!atomic_load(&r->stop)) {
+        uint64_t before = store_applied_seq(r->store);
+        if (before < RACE_KEYS) {
+            continue;
+        }
+        uint64_t least = before - fixture_random(&random) % RACE_KEYS;
+        tape_order want;
+        tape_order got = {0};
+        uint8_t key[RECORD_KEY_BYTES_MAX];
+        record_view view = race_record(least, &want);
+        size_t size = record_key(view.table, &want, key);
+        tape_status status =
+            store_get(r->store, view.table, key, size, UINT64_MAX, &got, NULL, NULL);
+        uint64_t after = store_applied_seq(r->store);
+        atomic_fetch_add(&r->wrong, status != TAPE_OK || got.seq < least || got.seq > after);
+        atomic_fetch_add(&r->reads, 1);
+    }
+}
+
 static void race_flush(void *argument) {
     race *r = argument;
     tape_error error;
@@ -691,7 +715,7 @@ static void store_readers_are_right_while_records_are_applied_and_flushed(void *
     world *w = *state;
     race r = {.store = w->store};
     os_thread *threads[4];
-    void (*const runs[])(void *) = {race_read, race_read, race_flush, race_look};
+    void (*const runs[])(void *) = {race_read, race_read_newest, race_flush, race_look};
     for (size_t i = 0; i < COUNT_OF(threads); i++) {
         assert_int_equal(os_thread_start(&threads[i], "race", -1, runs[i], &r, NULL), TAPE_OK);
     }
@@ -720,6 +744,60 @@ static void store_readers_are_right_while_records_are_applied_and_flushed(void *
     assert_true(store_flushed_seq(w->store) > 0);
 }
 
+/* Pins as fast as versions are replaced: a pinned one does not change, and nothing of it is freed.
+ */
+static void race_pin(void *argument) {
+    race *r = argument;
+    while (!atomic_load(&r->stop)) {
+        store_version *v = version_pin(r->store);
+        const memtable *active = v->active;
+        const table_set *set = v->set;
+        uint64_t wrong = memtable_entries(active) != 1 || v->waiting_count != 0 || set->count != 0;
+        for (int i = 0; i < 20; i++) {
+            cpu_pause();
+        }
+        wrong += v->active != active || v->set != set || memtable_max_seq(active) == 0;
+        version_unpin(v);
+        atomic_fetch_add(&r->wrong, wrong);
+        atomic_fetch_add(&r->reads, 1);
+    }
+}
+
+static void publish_fresh(store *s, uint64_t seq) {
+    tape_order order;
+    record_view view = race_record(seq, &order);
+    uint8_t key[RECORD_KEY_BYTES_MAX];
+    size_t size = record_key(view.table, &order, key);
+    memtable *fresh = memtable_create();
+    assert_true(memtable_insert(fresh, (slice){key, size}, &view));
+    pthread_mutex_lock(&s->lock);
+    version_publish(s, fresh, NULL, 0, table_set_create(NULL, 0));
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void store_pinned_version_never_changes(void **state) {
+    world *w = *state;
+    race r = {.store = w->store};
+    os_thread *threads[2];
+    publish_fresh(w->store, 1);
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        assert_int_equal(os_thread_start(&threads[i], "pin", -1, race_pin, &r, NULL), TAPE_OK);
+    }
+    for (uint64_t seq = 2; seq < 4000 || atomic_load(&r.reads) < 4000; seq++) {
+        publish_fresh(w->store, seq);
+    }
+    atomic_store(&r.stop, true);
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        os_thread_join(&threads[i]);
+    }
+    assert_int_equal(atomic_load(&r.wrong), 0);
+    size_t versions = 0;
+    for (store_version *v = w->store->spare; v != NULL; v = v->next) {
+        versions++;
+    }
+    assert_true(versions < 8); /* they are used again, not piled up */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -738,6 +816,7 @@ int main(void) {
         TEST(store_open_refuses_missing_and_foreign_files_by_name),
         TEST(store_verify_names_each_damage_and_goes_on),
         TEST(store_rot_in_the_last_edit_falls_back_and_removes_nothing),
+        TEST(store_pinned_version_never_changes),
         TEST(store_readers_are_right_while_records_are_applied_and_flushed),
     };
     log_set(LOG_WARN, NULL, NULL);
