@@ -258,6 +258,29 @@ static void older_writes_never_come_back_over_durable_ones(void **state) {
     }
 }
 
+static void a_durable_write_takes_older_truncations_along(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        os_sim *sim = os_sim_create(seed);
+        os_disk *disk = os_sim_process_start(sim);
+        os_file *file = open_ok(disk, "/f", OS_WRITE | OS_CREATE);
+        fill_ok(file, 0, 's', 1000);
+        sync_ok(file);
+        dir_sync_ok(disk, "/");
+        assert_int_equal(os_file_truncate(file, 0, NULL), TAPE_OK);
+        os_file *dsync = open_ok(disk, "/f", OS_WRITE | OS_DSYNC);
+        fill_ok(dsync, 0, 'd', 10);
+        os_file_close(&file);
+        os_file_close(&dsync);
+        os_sim_power_loss(sim, NULL);
+        size_t size = 0;
+        char *text = content(sim, "/f", &size);
+        assert_string_equal(text, "dddddddddd");
+        free(text);
+        os_sim_destroy(&sim);
+    }
+}
+
 static void truncation_is_kept_or_lost(void **state) {
     (void)state;
     int sizes[3] = {0};
@@ -586,6 +609,7 @@ int main(void) {
         cmocka_unit_test(dsync_writes_are_durable_at_return),
         cmocka_unit_test(direct_writes_without_dsync_are_not_durable_at_return),
         cmocka_unit_test(older_writes_never_come_back_over_durable_ones),
+        cmocka_unit_test(a_durable_write_takes_older_truncations_along),
         cmocka_unit_test(truncation_is_kept_or_lost),
         cmocka_unit_test(faults_strike_unsynced_writes_at_power_loss_too),
         cmocka_unit_test(a_name_is_durable_after_its_directory_was_synced_and_not_before),

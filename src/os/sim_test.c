@@ -417,6 +417,11 @@ static void shm_errors_are_those_of_linux(void **state) {
     assert_int_equal(os_shm_create(disk, "w", 4096, 4096, &shm, &error), TAPE_NO_SPACE);
     (void)os_sim_fault_add(sim, &(os_sim_fault){OS_SIM_SHM_OPEN, OS_SIM_EIO, NULL, 0, 1});
     assert_int_equal(os_shm_open(disk, "w", 4096, 4096, false, &shm, &error), TAPE_IO);
+    assert_int_equal(os_shm_create(disk, "w", 4096, 4096, &shm, &error), TAPE_OK);
+    os_shm_close(&shm);
+    (void)os_sim_fault_add(sim, &(os_sim_fault){OS_SIM_SHM_REMOVE, OS_SIM_EIO, NULL, 0, 1});
+    assert_int_equal(os_shm_remove(disk, "w", &error), TAPE_IO);
+    assert_int_equal(os_shm_remove(disk, "w", &error), TAPE_OK);
 }
 
 /* --- faults
@@ -594,6 +599,26 @@ static void lost_write_is_acknowledged_and_never_there(void **state) {
     assert_on_disk("/f", "012345yy89");
     write_ok(file, 0, "zz");
     assert_on_disk("/f", "zz2345yy89");
+    os_file_close(&file);
+}
+
+static void dropping_caches_keeps_what_is_unsynced(void **state) {
+    (void)state;
+    os_map map;
+    make_durable("/f", "0123456789");
+    os_file *file = open_ok("/f", OS_WRITE);
+    assert_int_equal(os_file_map(file, 4, 0, &map, NULL), TAPE_OK);
+    add_fault(OS_SIM_WRITE, OS_SIM_LOST, "/f", 0);
+    write_ok(file, 0, "L");
+    assert_int_equal(os_file_sync(file, NULL), TAPE_OK);
+    assert_int_equal(os_file_truncate(file, 6, NULL), TAPE_OK);
+    write_ok(file, 2, "uu");
+    assert_content("/f", "L1uu45");
+    os_sim_drop_caches(sim);
+    assert_content("/f", "01uu45");
+    assert_memory_equal(map.data, "01uu", 4);
+    assert_on_disk("/f", "0123456789");
+    os_unmap(&map);
     os_file_close(&file);
 }
 
@@ -1047,6 +1072,7 @@ int main(void) {
         SIM_TEST(write_error_leaves_any_part),
         SIM_TEST(failed_sync_makes_clean_and_forgets_by_chance),
         SIM_TEST(lost_write_is_acknowledged_and_never_there),
+        SIM_TEST(dropping_caches_keeps_what_is_unsynced),
         SIM_TEST(lost_sync_syncs_nothing),
         SIM_TEST(torn_write_is_acknowledged_and_never_whole),
         SIM_TEST(misdirected_write_lands_elsewhere),
