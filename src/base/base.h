@@ -56,15 +56,53 @@ typedef struct slice {
 /* memcmp order, shorter first where one is a prefix of the other. */
 int slice_compare(slice a, slice b);
 
+/* --- little-endian words at any address --- */
+static inline uint64_t load_u64(const void *from) {
+    uint64_t v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+static inline uint32_t load_u32(const void *from) {
+    uint32_t v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+static inline void store_u64(void *to, uint64_t v) {
+    memcpy(to, &v, sizeof v);
+}
+static inline void store_u32(void *to, uint32_t v) {
+    memcpy(to, &v, sizeof v);
+}
+
 /* --- checksums ---
- * CRC-32C (Castagnoli), hardware where there is one. `crc` is a running value: start with 0; feeding
- * a buffer in pieces gives the same result as at once. crc32c_word is the hot path's: eight bytes.
+ * CRC-32C (Castagnoli), hardware where there is one. `crc` is a running value: start with 0;
+ * feeding a buffer in pieces gives the same result as at once. crc32c_word is the hot path's: eight
+ * bytes.
  */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
-uint32_t crc32c_word(uint32_t crc, uint64_t word);
+/* By tables, for processors without the instruction; the same results. */
+uint32_t crc32c_software(uint32_t crc, const void *data, size_t size);
+
+#if defined(__SSE4_2__)
+#define CRC32C_WORD(crc, word) ((uint32_t)__builtin_ia32_crc32di((crc), (word)))
+#define CRC32C_BYTE(crc, byte) ((uint32_t)__builtin_ia32_crc32qi((crc), (byte)))
+#elif defined(__ARM_FEATURE_CRC32)
+#include <arm_acle.h>
+#define CRC32C_WORD(crc, word) __crc32cd((crc), (word))
+#define CRC32C_BYTE(crc, byte) __crc32cb((crc), (byte))
+#endif
+
+static inline uint32_t crc32c_word(uint32_t crc, uint64_t word) {
+#if defined(CRC32C_WORD)
+    return ~CRC32C_WORD(~crc, word);
+#else
+    return crc32c_software(crc, &word, sizeof word);
+#endif
+}
 
 /* --- clocks, in ns --- */
 int64_t clock_realtime_ns(void);  /* Unix time, UTC */
+int64_t clock_stamp_ns(void);     /* the same, cheaper, within microseconds of it; may go back */
 int64_t clock_monotonic_ns(void); /* for deadlines and durations */
 /* The deadline `timeout_ns` from now; negative means never (INT64_MAX). */
 int64_t clock_deadline_ns(int64_t timeout_ns);
@@ -113,23 +151,6 @@ static inline void cpu_pause(void) {
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield");
 #endif
-}
-
-static inline uint64_t load_u64(const void *from) {
-    uint64_t v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-static inline uint32_t load_u32(const void *from) {
-    uint32_t v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-static inline void store_u64(void *to, uint64_t v) {
-    memcpy(to, &v, sizeof v);
-}
-static inline void store_u32(void *to, uint32_t v) {
-    memcpy(to, &v, sizeof v);
 }
 
 #endif

@@ -32,7 +32,9 @@ static void crc32c_equals_the_definition_at_every_size_and_alignment(void **stat
     }
     for (size_t size = 0; size <= 4096; size += size < 200 ? 1 : 61) {
         size_t shift = size % 16;
-        assert_int_equal(crc32c(0, bytes + shift, size), crc_bit_by_bit(bytes + shift, size));
+        uint32_t want = crc_bit_by_bit(bytes + shift, size);
+        assert_int_equal(crc32c(0, bytes + shift, size), want);
+        assert_int_equal(crc32c_software(0, bytes + shift, size), want);
     }
 }
 
@@ -130,6 +132,20 @@ static void deadlines_lie_ahead_and_negative_means_never(void **state) {
     assert_true(clock_deadline_ns(NS_PER_SECOND) >= now + NS_PER_SECOND);
 }
 
+static void stamps_stay_close_to_the_real_clock(void **state) {
+    (void)state;
+    int64_t end = clock_monotonic_ns() + 60000000;
+    uint64_t looks = 0;
+    for (; clock_monotonic_ns() < end; looks++) {
+        int64_t before = clock_realtime_ns();
+        int64_t stamp = clock_stamp_ns();
+        int64_t after = clock_realtime_ns();
+        /* A tenth of a second apart would mean a wrong scale; the machine may pause in between. */
+        assert_true(stamp > before - 100000000 && stamp < after + 100000000);
+    }
+    assert_true(looks > 10);
+}
+
 static void log_sink_count(void *context, log_level level, const char *line) {
     assert_int_equal(level, LOG_WARN);
     assert_string_equal(line, "n=3");
@@ -157,6 +173,7 @@ int main(void) {
         cmocka_unit_test(buffers_grow_and_keep_their_bytes),
         cmocka_unit_test(slices_order_bytewise_shorter_first),
         cmocka_unit_test(deadlines_lie_ahead_and_negative_means_never),
+        cmocka_unit_test(stamps_stay_close_to_the_real_clock),
         cmocka_unit_test(log_reaches_the_sink_from_the_chosen_level_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,5 @@
-/* CRC-32C: the processor's instruction where it has one, tables elsewhere. */
+/* CRC-32C: the processor's instruction where the build may use it, tables elsewhere. */
 #include "base/base.h"
-
-#if defined(__x86_64__)
-#include <nmmintrin.h>
-#elif defined(__ARM_FEATURE_CRC32)
-#include <arm_acle.h>
-#endif
 
 #define CRC32C_POLYNOMIAL_REFLECTED 0x82f63b78u
 
@@ -14,7 +8,6 @@ static uint32_t crc32c_table[8][256];
 /* Advances a checksum over LANE_BYTES zero bytes, for running three lanes side by side. */
 #define LANE_BYTES 256u
 static uint32_t crc32c_shift[4][256];
-static bool crc32c_hardware;
 
 static uint32_t crc32c_shift_zeros(uint32_t crc, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -40,11 +33,6 @@ __attribute__((constructor)) static void crc32c_init(void) {
             crc32c_shift[k][b] = crc32c_shift_zeros(b << (8 * k), LANE_BYTES);
         }
     }
-#if defined(__x86_64__)
-    crc32c_hardware = __builtin_cpu_supports("sse4.2") != 0;
-#elif defined(__ARM_FEATURE_CRC32)
-    crc32c_hardware = true;
-#endif
 }
 
 static uint32_t soft_word(uint32_t crc, uint64_t word) {
@@ -66,24 +54,20 @@ static uint32_t soft_bytes(uint32_t crc, const uint8_t *p, size_t size) {
     return crc;
 }
 
-#if defined(__x86_64__) || defined(__ARM_FEATURE_CRC32)
+uint32_t crc32c_software(uint32_t crc, const void *data, size_t size) {
+    return ~soft_bytes(~crc, data, size);
+}
 
-#if defined(__x86_64__)
-#define HARDWARE __attribute__((target("sse4.2")))
-#define HARDWARE_WORD(crc, word) ((uint32_t)_mm_crc32_u64((crc), (word)))
-#define HARDWARE_BYTE(crc, byte) _mm_crc32_u8((crc), (byte))
-#else
-#define HARDWARE
-#define HARDWARE_WORD(crc, word) __crc32cd((crc), (word))
-#define HARDWARE_BYTE(crc, byte) __crc32cb((crc), (byte))
-#endif
+#if defined(CRC32C_WORD)
 
 static uint32_t lane_shift(uint32_t crc) {
     return crc32c_shift[0][crc & 0xff] ^ crc32c_shift[1][(crc >> 8) & 0xff] ^
            crc32c_shift[2][(crc >> 16) & 0xff] ^ crc32c_shift[3][crc >> 24];
 }
 
-HARDWARE static uint32_t hard_bytes(uint32_t crc, const uint8_t *p, size_t size) {
+uint32_t crc32c(uint32_t crc, const void *data, size_t size) {
+    const uint8_t *p = data;
+    crc = ~crc;
     /* The instruction takes three cycles and one can start every cycle: three lanes fill the pipe.
      */
     while (size >= 3 * LANE_BYTES) {
@@ -91,38 +75,27 @@ HARDWARE static uint32_t hard_bytes(uint32_t crc, const uint8_t *p, size_t size)
         uint32_t b = 0;
         uint32_t c = 0;
         for (size_t i = 0; i < LANE_BYTES; i += 8) {
-            a = HARDWARE_WORD(a, load_u64(p + i));
-            b = HARDWARE_WORD(b, load_u64(p + LANE_BYTES + i));
-            c = HARDWARE_WORD(c, load_u64(p + 2 * LANE_BYTES + i));
+            a = CRC32C_WORD(a, load_u64(p + i));
+            b = CRC32C_WORD(b, load_u64(p + LANE_BYTES + i));
+            c = CRC32C_WORD(c, load_u64(p + 2 * LANE_BYTES + i));
         }
         crc = lane_shift(lane_shift(a) ^ b) ^ c;
         p += 3 * LANE_BYTES;
         size -= 3 * LANE_BYTES;
     }
     for (; size >= 8; p += 8, size -= 8) {
-        crc = HARDWARE_WORD(crc, load_u64(p));
+        crc = CRC32C_WORD(crc, load_u64(p));
     }
     for (; size > 0; p++, size--) {
-        crc = HARDWARE_BYTE(crc, *p);
+        crc = CRC32C_BYTE(crc, *p);
     }
-    return crc;
-}
-
-HARDWARE static uint32_t hard_word(uint32_t crc, uint64_t word) {
-    return HARDWARE_WORD(crc, word);
+    return ~crc;
 }
 
 #else
-#define hard_bytes soft_bytes
-#define hard_word soft_word
-#endif
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t size) {
-    crc = ~crc;
-    return ~(LIKELY(crc32c_hardware) ? hard_bytes(crc, data, size) : soft_bytes(crc, data, size));
+    return crc32c_software(crc, data, size);
 }
 
-uint32_t crc32c_word(uint32_t crc, uint64_t word) {
-    crc = ~crc;
-    return ~(LIKELY(crc32c_hardware) ? hard_word(crc, word) : soft_word(crc, word));
-}
+#endif

@@ -142,17 +142,20 @@ void buffer_append_text(buffer *b, const char *text) {
 }
 
 void buffer_printf(buffer *b, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    va_list again;
-    va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
-    ASSERT(length >= 0);
-    buffer_reserve(b, (size_t)length + 1);
-    (void)vsnprintf((char *)b->data + b->size, (size_t)length + 1, format, again);
-    va_end(again);
-    b->size += (size_t)length;
+    buffer_reserve(b, 64);
+    for (;;) {
+        size_t room = b->capacity - b->size;
+        va_list arguments;
+        va_start(arguments, format);
+        int length = vsnprintf((char *)b->data + b->size, room, format, arguments);
+        va_end(arguments);
+        ASSERT(length >= 0);
+        if ((size_t)length < room) {
+            b->size += (size_t)length;
+            return;
+        }
+        buffer_reserve(b, (size_t)length + 1);
+    }
 }
 
 void buffer_deinit(buffer *b) {

@@ -76,8 +76,7 @@ static void run_flusher(void *argument) {
 }
 
 tape_status engine_start(tape *db, tape_error *error) {
-    tape_status status =
-        os_thread_start(&db->follower, "tape-store", -1, run_follower, db, error);
+    tape_status status = os_thread_start(&db->follower, "tape-store", -1, run_follower, db, error);
     if (status == TAPE_OK) {
         status = os_thread_start(&db->flusher, "tape-flush", -1, run_flusher, db, error);
     }

@@ -1,7 +1,7 @@
 /* Columns and SQL: brought up at the first query, then kept up by the background.
  *
- * Columns hold every record the store has. They are filled from the journal where it reaches back to the
- * first record; records that only the store's files still hold come from there first. */
+ * Columns hold every record the store has. They are filled from the journal where it reaches back
+ * to the first record; records that only the store's files still hold come from there first. */
 #include "engine/engine_internal.h"
 
 #include <inttypes.h>
@@ -39,8 +39,8 @@ static tape_status rebuild_apply(rebuild *r) {
     return status;
 }
 
-/* Files come one after another, each a run of consecutive seqs in key order: whenever what was collected
- * has no gap, it is a whole number of files, and can go in. */
+/* Files come one after another, each a run of consecutive seqs in key order: whenever what was
+ * collected has no gap, it is a whole number of files, and can go in. */
 static bool rebuild_visit(void *context, const record_view *record) {
     rebuild *r = context;
     if (r->count == r->capacity) {
@@ -151,6 +151,5 @@ tape_status tape_query(tape *db, const char *sql, const tape_query_options *opti
     seq = options->at != 0 && options->at < seq ? options->at : seq;
     tape_status status =
         engine_columns_reach(db, seq, clock_deadline_ns(options->timeout_ns), error);
-    return status == TAPE_OK ? query_run(db->query, sql, seq, options, out, error)
-                             : status;
+    return status == TAPE_OK ? query_run(db->query, sql, seq, options, out, error) : status;
 }

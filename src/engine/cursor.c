@@ -8,7 +8,8 @@
 tape_status cursor_open(cursor *c, journal *j, cursor_sink sink, tape_error *error) {
     *c = (cursor){.j = j, .sink = sink};
     (void)pthread_mutex_init(&c->mutex, NULL);
-    return journal_reader_attach(&c->reader, j, TAPE_WRITTEN, sink.position(sink.context) + 1, error);
+    return journal_reader_attach(&c->reader, j, TAPE_WRITTEN, sink.position(sink.context) + 1,
+                                 error);
 }
 
 void cursor_close(cursor *c) {
@@ -42,7 +43,8 @@ static tape_status step_locked(cursor *c, bool *moved, tape_error *error) {
     if (status == TAPE_OK && c->batch_count > c->batch_next) {
         status = c->sink.apply(c->sink.context, c->batch + c->batch_next,
                                c->batch_count - c->batch_next, &local);
-        uint64_t applied = cursor_seq(c);
+        /* All of it was taken, or (BUSY) as far as the position says. */
+        uint64_t applied = status == TAPE_OK ? UINT64_MAX : cursor_seq(c);
         while (c->batch_next < c->batch_count && c->batch[c->batch_next].seq <= applied) {
             c->batch_next++;
             *moved = true;

@@ -70,8 +70,7 @@ static void findings_add(void *context, const tape_error *finding) {
 static tape_status verify_cross(tape *db, findings *f, tape_error *error) {
     journal_reader *reader = NULL;
     uint64_t flushed = store_flushed_seq(db->store);
-    tape_status status =
-        journal_reader_attach(&reader, db->journal, TAPE_DURABLE, 0, error);
+    tape_status status = journal_reader_attach(&reader, db->journal, TAPE_DURABLE, 0, error);
     uint8_t *found = mem_alloc(KIB(4));
     uint8_t *wanted = mem_alloc(KIB(4));
     size_t count = 1;

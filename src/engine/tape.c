@@ -2,8 +2,8 @@
  *
  * Layout of DIR: TAPE (identity), LOCK (the owner's pid), journal/, store/, tmp/, control.sock.
  *
- * Threads: "tape-store" moves the store's cursor and the columns' (once they are in use), "tape-flush"
- * writes full memtables and trims the journal; the journal has two of its own. */
+ * Threads: "tape-store" moves the store's cursor and the columns' (once they are in use),
+ * "tape-flush" writes full memtables and trims the journal; the journal has two of its own. */
 #include "engine/engine_internal.h"
 
 #include <inttypes.h>
@@ -120,7 +120,8 @@ tape_status tape_create(const char *dir, const tape_create_options *options, tap
     while (length > 1 && dir[length - 1] == '/') {
         length--;
     }
-    /* Made beside its place and renamed there, so that a half-made store is never met under its name. */
+    /* Made beside its place and renamed there, so that a half-made store is never met under its
+     * name. */
     char *target = mem_printf("%.*s", (int)length, dir);
     char *making = mem_printf("%s.making-%ld", target, (long)getpid());
     char *parent = parent_of(target);
@@ -189,11 +190,13 @@ static tape_status window_size(tape *db, uint64_t *out, tape_error *error) {
 static tape_status open_check_options(const tape_open_options *o, tape_error *error) {
     if (o->window_bytes < WINDOW_BYTES_MIN || (o->window_bytes & (o->window_bytes - 1)) != 0) {
         return error_set(error, TAPE_INVALID,
-                         "window_bytes is %" PRIu64 ": it must be a power of two from %" PRIu64 " on",
+                         "window_bytes is %" PRIu64 ": it must be a power of two from %" PRIu64
+                         " on",
                          o->window_bytes, (uint64_t)WINDOW_BYTES_MIN);
     }
     if (o->memtable_bytes < MIB(1)) {
-        return error_set(error, TAPE_INVALID, "memtable_bytes is %" PRIu64 ": at least 1 MiB is needed",
+        return error_set(error, TAPE_INVALID,
+                         "memtable_bytes is %" PRIu64 ": at least 1 MiB is needed",
                          o->memtable_bytes);
     }
     return TAPE_OK;
@@ -341,7 +344,8 @@ static tape_status append_validate(const tape_record *records, size_t count, tap
         const tape_table_info *table = record_table(records[i].table);
         tape_status status = TAPE_OK;
         if (UNLIKELY(table == NULL)) {
-            status = error_set(error, TAPE_INVALID, "there is no table with id %u", records[i].table);
+            status =
+                error_set(error, TAPE_INVALID, "there is no table with id %u", records[i].table);
         } else if (UNLIKELY(records[i].size_bytes != table->size_bytes)) {
             status = error_set(error, TAPE_INVALID,
                                "%s: the struct has %u bytes, this tape's has %u: compile with its "
@@ -364,7 +368,8 @@ tape_status engine_append(tape *db, const tape_record *records, size_t count,
                           const tape_append_options *options, tape_append_result *result,
                           tape_error *error) {
     uint64_t first = 0;
-    tape_status status = journal_append(db->journal, records, count, options->timeout_ns, &first, error);
+    tape_status status =
+        journal_append(db->journal, records, count, options->timeout_ns, &first, error);
     if (UNLIKELY(status != TAPE_OK)) {
         return status;
     }
@@ -408,8 +413,8 @@ tape_status tape_wait(tape *db, uint64_t seq, tape_level level, int64_t timeout_
 
 /* --- point reads --- */
 
-tape_status tape_get(tape *db, uint16_t table, const char *const *key, size_t key_count, uint64_t at,
-                     void *out, tape_error *error) {
+tape_status tape_get(tape *db, uint16_t table, const char *const *key, size_t key_count,
+                     uint64_t at, void *out, tape_error *error) {
     const tape_table_info *info = record_table(table);
     if (info == NULL) {
         return error_set(error, TAPE_INVALID, "there is no table with id %u", table);

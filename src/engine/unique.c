@@ -1,7 +1,7 @@
 /* Appends that leave out what is there already (TAPE_UNIQUE).
  *
- * One such append at a time looks, with the store brought up to everything written, and appends; so two
- * of them never both find a key absent. An append without the flag does not look. */
+ * One such append at a time looks, with the store brought up to everything written, and appends; so
+ * two of them never both find a key absent. An append without the flag does not look. */
 #include "engine/engine_internal.h"
 
 #include <stdlib.h>
@@ -51,7 +51,8 @@ static bool key_set_add(key_set *set, const tape_record *records, size_t index, 
 
 /* A table whose rows can be there already: an event table with a key of its own. */
 static bool table_has_unique_key(const tape_table_info *table) {
-    return table->kind == TAPE_KIND_EVENT && table->fields[table->key_fields[0]].kind == TAPE_FIELD_ID;
+    return table->kind == TAPE_KIND_EVENT &&
+           table->fields[table->key_fields[0]].kind == TAPE_FIELD_ID;
 }
 
 static tape_status unique_select(tape *db, const tape_record *records, size_t count,

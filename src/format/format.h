@@ -82,7 +82,17 @@ static inline uint64_t frame_span(uint32_t size_bytes) {
 
 /* CRC-32C over: (salt ^ position) as u64; payload; header bytes 8..15; size_bytes as u64 (zero-
  * extended); append_ts. In this order, so that append_ts can be set last. */
-uint32_t frame_checksum_start(uint64_t salt, uint64_t position, const void *payload, size_t size);
+static inline uint32_t frame_checksum_start(uint64_t salt, uint64_t position, const void *payload,
+                                            size_t size) {
+    uint32_t crc = crc32c_word(0, salt ^ position);
+    const uint8_t *bytes = payload;
+    if (LIKELY(size <= 512)) { /* records: not worth a call */
+        for (; size >= 8; bytes += 8, size -= 8) {
+            crc = crc32c_word(crc, load_u64(bytes));
+        }
+    }
+    return size == 0 ? crc : crc32c(crc, bytes, size);
+}
 static inline uint32_t frame_checksum_finish(uint32_t crc, const frame_header *header) {
     crc = crc32c_word(crc, load_u64((const uint8_t *)header + 8));
     crc = crc32c_word(crc, header->size_bytes);

@@ -1,10 +1,6 @@
 /* Frames: see format.h. */
 #include "format/format.h"
 
-uint32_t frame_checksum_start(uint64_t salt, uint64_t position, const void *payload, size_t size) {
-    return crc32c(crc32c_word(0, salt ^ position), payload, size);
-}
-
 uint64_t frame_write(void *frame, uint64_t salt, uint64_t position, uint16_t type, uint16_t version,
                      uint32_t flags, int64_t append_ts, const void *payload, size_t payload_size) {
     ASSERT(position % FRAME_ALIGN == 0);

@@ -158,7 +158,7 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
             return status;
         }
     }
-    int64_t now = clock_realtime_ns();
+    int64_t now = clock_stamp_ns();
     uint64_t position = range.start;
     for (size_t i = 0; i < count; i++) {
         append_copy(j, &records[i], position, range.first_seq + i, now,

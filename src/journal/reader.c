@@ -308,10 +308,33 @@ static tape_status reader_parse(journal_reader *r, const uint8_t *bytes, size_t 
     return TAPE_OK;
 }
 
+/* Whether an owner has come and gone: it would have left its epoch frame where the journal ended.
+ */
+static bool reader_rest_moved(journal_reader *r) {
+    char *path = segment_path(&r->place, segment_of(&r->place, r->rest_position));
+    os_file *file = NULL;
+    uint64_t word = 0;
+    size_t got = 0;
+    tape_status status = os_file_open(r->place.disk, path, OS_READ, &file, NULL);
+    if (status == TAPE_OK) {
+        status = os_file_read(file, segment_offset(&r->place, r->rest_position), &word, sizeof word,
+                              &got, NULL);
+    }
+    os_file_close(&file);
+    free(path);
+    return status == TAPE_OK && word != 0;
+}
+
 /* Drops a window whose owner is gone, and looks for what came after it. */
 static tape_status reader_refresh(journal_reader *r, tape_error *error) {
+    if (r->w.control == NULL && r->attached) {
+        return TAPE_OK; /* our own process owns the store and does not append */
+    }
     if (r->w.control == NULL) {
-        return reader_attach(r, error);
+        if (window_open(&r->place, false, &r->w, NULL) == TAPE_OK) {
+            return TAPE_OK;
+        }
+        return reader_rest_moved(r) ? reader_look_at_rest(r, error) : TAPE_OK;
     }
     if (atomic_load_explicit(&r->w.control->state, memory_order_acquire) != WINDOW_LIVE) {
         window_close(&r->w);
