@@ -48,8 +48,7 @@ static int open_retry(const char *path, int flags, mode_t mode) {
     return fd;
 }
 
-/* --- files
- * ------------------------------------------------------------------------------------------ */
+/* --- files --- */
 
 static int open_flags(unsigned flags) {
     /* Not to wait for the other end if the path is a FIFO; without effect on regular files. */
@@ -207,8 +206,7 @@ static void linux_unmap(os_map *map) {
     free(map->handle);
 }
 
-/* --- directories
- * -------------------------------------------------------------------------------------- */
+/* --- directories --- */
 
 static tape_status linux_dir_make(os_disk *disk, const char *path, tape_error *error) {
     (void)disk;
@@ -342,9 +340,7 @@ static tape_status linux_free_bytes(os_disk *disk, const char *path, uint64_t *o
     return TAPE_OK;
 }
 
-/* --- lock
- * ------------------------------------------------------------------------------------------------
- */
+/* --- lock --- */
 
 static int64_t lock_read_pid(int fd) {
     char text[32];
@@ -452,8 +448,7 @@ static void linux_lock_release(os_lock *base) {
     free(lock);
 }
 
-/* --- boot id, random bytes
- * ---------------------------------------------------------------------------- */
+/* --- boot id, random bytes --- */
 
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9') {
@@ -507,8 +502,7 @@ void os_random(void *data, size_t size) {
     }
 }
 
-/* --- the table
- * ------------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 os_disk *os_disk_linux(void) {
     static const os_disk_table table = {

@@ -72,8 +72,7 @@ tape_status os_lock_refuse(tape_error *error, const char *path, int64_t owner_pi
                           "%s is locked by another process: wait for it to end or stop it", path);
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------------- */
+/* --- files --- */
 
 tape_status os_file_open(os_disk *disk, const char *path, unsigned flags, os_file **out,
                          tape_error *error) {
@@ -184,8 +183,7 @@ void os_unmap(os_map *map) {
     *map = (os_map){0};
 }
 
-/* --- directories
- * ------------------------------------------------------------------------------------ */
+/* --- directories --- */
 
 tape_status os_dir_make(os_disk *disk, const char *path, tape_error *error) {
     return disk->table->dir_make(disk, path, error);
@@ -247,8 +245,7 @@ tape_status os_free_bytes(os_disk *disk, const char *path, uint64_t *out, tape_e
     return disk->table->free_bytes(disk, path, out, error);
 }
 
-/* --- whole small files
- * ------------------------------------------------------------------------------- */
+/* --- whole small files --- */
 
 tape_status os_read_small(os_disk *disk, const char *path, char **data, size_t *size,
                           tape_error *error) {
@@ -325,8 +322,7 @@ out:
     return status;
 }
 
-/* --- locks, shared memory, boot
- * --------------------------------------------------------------------- */
+/* --- locks, shared memory, boot --- */
 
 tape_status os_lock_take(os_disk *disk, const char *path, os_lock **out, int64_t *owner_pid,
                          tape_error *error) {

@@ -90,8 +90,7 @@ tape_status os_fail_not_a_file(tape_error *error, const char *path, const char *
 /* The text of a lock that somebody holds; returns LOCKED. */
 tape_status os_lock_refuse(tape_error *error, const char *path, int64_t owner_pid);
 
-/* --- shm.c: shared regions on Linux, and the mapping both disks use -----------------------------
- */
+/* --- shm.c: shared regions on Linux, and the mapping both disks use --- */
 /* Checks sizes that may come from outside. INVALID. */
 tape_status os_shm_check_sizes(size_t head_bytes, size_t ring_bytes, const char *path,
                                tape_error *error);

@@ -40,8 +40,7 @@ os_sim *os_sim_create(uint64_t seed);
 /* Every handle that came from the machine must be closed before. NULL-safe. */
 void os_sim_destroy(os_sim **sim);
 
-/* --- processes ----------------------------------------------------------------------------------
- */
+/* --- processes --- */
 /* A running process: the machine as it sees it. Valid until os_sim_destroy, dead or alive. */
 os_disk *os_sim_process_start(os_sim *sim);
 /* kill -9: all that was written stays, locks are free, shared memory stays as it is at this moment
@@ -64,8 +63,7 @@ typedef struct os_sim_power {
  * operations survive as `power` says (NULL: SEEDED), the boot id changes. */
 void os_sim_power_loss(os_sim *sim, const os_sim_power *power);
 
-/* --- steps: every call that changes the disk or the set of shared regions
- * -------------------------- */
+/* --- steps: every call that changes the disk or the set of shared regions --- */
 /* How many there have been: create, write, sync, truncate, rename, remove, directory make, remove
  * and sync, shared region create and remove. */
 uint64_t os_sim_steps(os_sim *sim);
@@ -85,8 +83,7 @@ os_sim *os_sim_clone(os_sim *sim);
 /* Starts the chances anew, so that clones of one moment meet different fates. */
 void os_sim_seed(os_sim *sim, uint64_t seed);
 
-/* --- faults
- * --------------------------------------------------------------------------------------- */
+/* --- faults --- */
 typedef enum os_sim_operation {
     OS_SIM_READ, /* also mapping */
     OS_SIM_WRITE,
@@ -147,8 +144,7 @@ void os_sim_drop_caches(os_sim *sim);
 tape_status os_sim_flip_bit(os_sim *sim, const char *path, uint64_t offset,
                             unsigned bit) TAPE_CHECKED;
 
-/* --- looking in, reaching in: none of these counts as a step or meets a fault
- * ----------------------- */
+/* --- looking in, reaching in: none of these counts as a step or meets a fault --- */
 typedef enum os_sim_side {
     OS_SIM_CACHED,  /* what a process reads now */
     OS_SIM_DURABLE, /* what is on disk: under the path as it is now, whether or not that is durable

@@ -67,8 +67,7 @@ static void write_ok(os_file *file, uint64_t offset, const void *data, size_t si
     assert_int_equal(os_file_write(file, offset, data, size, NULL), TAPE_OK);
 }
 
-/* --- files
- * ------------------------------------------------------------------------------------------ */
+/* --- files --- */
 
 static void file_reads_back_what_was_written(void **state) {
     (void)state;
@@ -209,8 +208,7 @@ static void map_outlives_close_and_removal(void **state) {
     os_unmap(&map);
 }
 
-/* --- directories
- * -------------------------------------------------------------------------------------- */
+/* --- directories --- */
 
 static void append_name(void *context, const char *name, bool is_dir, uint64_t size) {
     buffer_printf(context, "%s%s:%llu ", name, is_dir ? "/" : "", (unsigned long long)size);
@@ -297,8 +295,7 @@ static void small_file_is_replaced_whole_and_leaves_nothing_else(void **state) {
     assert_int_equal(os_read_small(disk, at("small/f"), &data, &size, &error), TAPE_TOO_LARGE);
 }
 
-/* --- locks
- * -------------------------------------------------------------------------------------------- */
+/* --- locks --- */
 
 static void lock_excludes_another_process_and_names_it(void **state) {
     (void)state;
@@ -357,8 +354,7 @@ static void lock_excludes_its_own_process_until_released(void **state) {
     assert_int_equal(os_lock_take(disk, at("none/own"), &second, &owner, &error), TAPE_NOT_FOUND);
 }
 
-/* --- shared memory
- * ------------------------------------------------------------------------------------ */
+/* --- shared memory --- */
 
 static void shm_ring_is_seen_twice_in_a_row(void **state) {
     (void)state;
@@ -513,8 +509,7 @@ static void shm_dir_that_is_absent_is_named(void **state) {
     assert_non_null(strstr(error.text, at("none")));
 }
 
-/* --- boot id, random
- * ---------------------------------------------------------------------------------- */
+/* --- boot id, random --- */
 
 static void boot_id_is_the_kernels(void **state) {
     (void)state;
@@ -546,8 +541,7 @@ static void random_bytes_differ(void **state) {
     assert_memory_not_equal(a, b, sizeof a);
 }
 
-/* --- threads
- * ------------------------------------------------------------------------------------------ */
+/* --- threads --- */
 
 typedef struct waiter {
     _Atomic uint32_t *word;

@@ -33,8 +33,7 @@ const char *os_shm_dir(void) {
     return dir != NULL && dir[0] != '\0' ? dir : "/dev/shm";
 }
 
-/* --- the mapping
- * ------------------------------------------------------------------------------------ */
+/* --- the mapping --- */
 
 tape_status os_shm_check_sizes(size_t head_bytes, size_t ring_bytes, const char *path,
                                tape_error *error) {
@@ -94,8 +93,7 @@ void os_shm_unmap(uint8_t *data, size_t size) {
     ASSERT(munmap(data, size) == 0);
 }
 
-/* --- regions in a directory
- * -------------------------------------------------------------------------- */
+/* --- regions in a directory --- */
 
 static char *region_path(const char *name) {
     return mem_printf("%s/%s", os_shm_dir(), name);
@@ -218,8 +216,7 @@ tape_status linux_shm_free_bytes(os_disk *disk, uint64_t *out, tape_error *error
     return os_free_bytes(disk, os_shm_dir(), out, error);
 }
 
-/* --- prefault
- * ------------------------------------------------------------------------------------------ */
+/* --- prefault --- */
 
 void os_shm_prefault(os_shm *shm, size_t offset, size_t size) {
     ASSERT(offset <= shm->size && size <= shm->size - offset);

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- the frame of a call
- * ---------------------------------------------------------------------------- */
+/* --- the frame of a call --- */
 
 static bool is_stopped(const os_sim *sim, os_disk *disk) {
     return sim->crashed || !((sim_process *)disk)->alive;
@@ -44,8 +43,7 @@ static tape_status leave(const sim_call *call, const char *path, tape_error *err
     return call->crashing ? sim_stopped(error, path) : TAPE_OK;
 }
 
-/* --- opening and closing
- * ------------------------------------------------------------------------------ */
+/* --- opening and closing --- */
 
 static tape_status open_or_create(os_sim *sim, os_disk *disk, const char *path, unsigned flags,
                                   const char *doing, sim_place *place, tape_error *error) {
@@ -108,8 +106,7 @@ static void sim_file_close(os_file *base) {
     sim_unlock(sim);
 }
 
-/* --- contents
- * -------------------------------------------------------------------------------------------- */
+/* --- contents --- */
 
 static tape_status sim_file_read(os_file *base, uint64_t offset, void *data, size_t size,
                                  size_t *got, tape_error *error) {
@@ -311,9 +308,7 @@ static void sim_unmap(os_map *out) {
     sim_unlock(sim);
 }
 
-/* --- names
- * -------------------------------------------------------------------------------------------------
- */
+/* --- names --- */
 
 static tape_status sim_dir_make(os_disk *disk, const char *path, tape_error *error) {
     static const char doing[] = "make directory";
@@ -527,8 +522,7 @@ static tape_status sim_free_bytes(os_disk *disk, const char *path, uint64_t *out
     return status;
 }
 
-/* --- lock, boot id
- * ------------------------------------------------------------------------------------------ */
+/* --- lock, boot id --- */
 
 static tape_status lock_claim(os_disk *disk, const char *path, os_file *file, sim_lock *lock,
                               int64_t *owner_pid, tape_error *error) {

@@ -118,8 +118,7 @@ tape_status sim_enter(os_sim *sim, os_disk *disk, sim_call *call, tape_error *er
     return TAPE_OK;
 }
 
-/* --- what a test sets
- * --------------------------------------------------------------------------------- */
+/* --- what a test sets --- */
 
 uint64_t os_sim_steps(os_sim *sim) {
     ASSERT(pthread_mutex_lock(&sim->mutex) == 0);

@@ -159,8 +159,7 @@ static inline void sim_unlock(os_sim *sim) {
     ASSERT(pthread_mutex_unlock(&sim->mutex) == 0);
 }
 
-/* --- sim_model.c: chance, contents, names
- * ------------------------------------------------------------ */
+/* --- sim_model.c: chance, contents, names --- */
 uint64_t sim_random(os_sim *sim);
 uint64_t sim_below(os_sim *sim, uint64_t limit); /* 0 for limit 0 */
 bool sim_percent(os_sim *sim, unsigned percent);
@@ -210,8 +209,7 @@ void sim_place_free(sim_place *place);
 /* Sets the path of an inode, and of what lies under it. */
 void sim_inode_repath(os_sim *sim, sim_inode *inode, const char *path);
 
-/* --- sim_fault.c: steps and faults
- * -------------------------------------------------------------------- */
+/* --- sim_fault.c: steps and faults --- */
 /* One call, on its way in. */
 typedef struct sim_call {
     os_sim_operation operation;
@@ -229,8 +227,7 @@ typedef struct sim_call {
 tape_status sim_enter(os_sim *sim, os_disk *disk, sim_call *call, tape_error *error);
 tape_status sim_stopped(tape_error *error, const char *path);
 
-/* --- sim_shm.c
- * ------------------------------------------------------------------------------------------ */
+/* --- sim_shm.c --- */
 /* Separates every region that processes map (with `of`: that this one maps) from their stores. */
 void sim_shm_detach(os_sim *sim, const sim_process *of);
 /* The same for a process that has died, whose mappings are its own from then on. */
@@ -245,8 +242,7 @@ void sim_shm_close(os_shm *shm);
 tape_status sim_shm_remove(os_disk *disk, const char *name, tape_error *error);
 tape_status sim_shm_free_bytes(os_disk *disk, uint64_t *out, tape_error *error);
 
-/* --- sim_disk.c: the table
- * ------------------------------------------------------------------------------- */
+/* --- sim_disk.c: the table --- */
 extern const os_disk_table sim_disk_table;
 
 #endif

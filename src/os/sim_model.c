@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* --- chance
- * ------------------------------------------------------------------------------------------ */
+/* --- chance --- */
 
 uint64_t sim_random(os_sim *sim) {
     sim->random += UINT64_C(0x9e3779b97f4a7c15);
@@ -26,8 +25,7 @@ bool sim_percent(os_sim *sim, unsigned percent) {
     return sim_below(sim, 100) < percent;
 }
 
-/* --- contents
- * ------------------------------------------------------------------------------------------ */
+/* --- contents --- */
 
 void sim_resize(buffer *b, uint64_t size) {
     if (size > b->size) {
@@ -170,8 +168,7 @@ void sim_cache_reload(os_sim *sim, sim_inode *inode) {
     maps_refresh(inode, 0, inode->cache.size);
 }
 
-/* --- unsynced changes
- * -------------------------------------------------------------------------------- */
+/* --- unsynced changes --- */
 
 sim_pending *sim_pending_add(sim_inode *inode, uint64_t step) {
     if (inode->pending_count == inode->pending_capacity) {
@@ -293,8 +290,7 @@ void sim_inode_sync_fail(os_sim *sim, sim_inode *inode) {
     sim_pending_clear(inode);
 }
 
-/* --- names
- * -------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 sim_entry *sim_entry_find(sim_entries *list, const sim_inode *dir, const char *name) {
     for (size_t i = 0; i < list->count; i++) {
@@ -400,8 +396,7 @@ void sim_inode_repath(os_sim *sim, sim_inode *inode, const char *path) {
     free(old);
 }
 
-/* --- paths
- * ---------------------------------------------------------------------------------------------- */
+/* --- paths --- */
 
 /* The next part of a path, and the rest in *path; NULL at the end. Caller frees. */
 static char *next_part(const char **path) {

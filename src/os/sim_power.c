@@ -12,8 +12,7 @@
 #define SHM_CAPACITY_DEFAULT GIB(1)
 #define FIRST_PID 1000
 
-/* --- making
- * ------------------------------------------------------------------------------------------- */
+/* --- making --- */
 
 static os_sim *sim_make(void) {
     os_sim *sim = mem_zalloc(sizeof *sim);
@@ -74,8 +73,7 @@ void os_sim_destroy(os_sim **machine) {
     free(sim);
 }
 
-/* --- cloning
- * ------------------------------------------------------------------------------------------ */
+/* --- cloning --- */
 
 /* The clone's inode for one of the original's: they stand in the same order. */
 static sim_inode *counterpart(const os_sim *from, const os_sim *to, const sim_inode *inode) {
@@ -161,8 +159,7 @@ os_sim *os_sim_clone(os_sim *from) {
     return to;
 }
 
-/* --- processes
- * ------------------------------------------------------------------------------------------ */
+/* --- processes --- */
 
 os_disk *os_sim_process_start(os_sim *sim) {
     sim_process *process = mem_zalloc(sizeof *process);
@@ -206,8 +203,7 @@ void os_sim_process_crash(os_disk *disk) {
     sim_unlock(sim);
 }
 
-/* --- power loss
- * ------------------------------------------------------------------------------------------- */
+/* --- power loss --- */
 
 typedef enum outcome { OUTCOME_LOST, OUTCOME_TORN, OUTCOME_KEPT } outcome;
 

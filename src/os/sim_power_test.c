@@ -47,8 +47,7 @@ static bool is_there(os_sim *sim, const char *path) {
     return os_sim_file_size(sim, path, OS_SIM_CACHED, &size) == TAPE_OK;
 }
 
-/* --- contents
- * -------------------------------------------------------------------------------------------- */
+/* --- contents --- */
 
 enum { PAGES = 8, PAGE = 4096 };
 
@@ -332,9 +331,7 @@ static void faults_strike_unsynced_writes_at_power_loss_too(void **state) {
     }
 }
 
-/* --- names
- * --------------------------------------------------------------------------------------------------
- */
+/* --- names --- */
 
 static void a_name_is_durable_after_its_directory_was_synced_and_not_before(void **state) {
     (void)state;
@@ -481,8 +478,7 @@ static void a_moved_directory_keeps_what_is_in_it(void **state) {
     }
 }
 
-/* --- a piece of work, stopped at every step
- * --------------------------------------------------------------- */
+/* --- a piece of work, stopped at every step --- */
 
 typedef struct progress {
     uint32_t written;      /* last version whose write returned OK */

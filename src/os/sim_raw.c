@@ -107,9 +107,7 @@ size_t os_sim_unsynced(os_sim *sim, const char *path) {
     return count;
 }
 
-/* --- digest
- * -----------------------------------------------------------------------------------------------
- */
+/* --- digest --- */
 
 static uint64_t mix(uint64_t sum, uint64_t value) {
     sum = (sum ^ value) * UINT64_C(0xff51afd7ed558ccd);
@@ -160,9 +158,7 @@ uint64_t os_sim_digest(os_sim *sim) {
     return sum;
 }
 
-/* --- dump
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- dump --- */
 
 static void dump_entries(const sim_entries *list, const char *title, FILE *to) {
     (void)fprintf(to, "%s\n", title);

@@ -231,8 +231,7 @@ tape_status sim_shm_free_bytes(os_disk *disk, uint64_t *out, tape_error *error) 
     return status;
 }
 
-/* --- the machine
- * ------------------------------------------------------------------------------------------ */
+/* --- the machine --- */
 
 static bool is_mapped(const os_sim *sim, const sim_region *r, const sim_process *by) {
     for (const sim_shm *shm = sim->shms; shm != NULL; shm = shm->next) {

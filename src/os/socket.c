@@ -43,8 +43,7 @@ struct os_socket {
     char *path;
 };
 
-/* --- addresses
- * -------------------------------------------------------------------------------------- */
+/* --- addresses --- */
 
 /* Opens the directory of `path` and fills the address that leads through it (S1). */
 static tape_status address_fill(const char *path, struct sockaddr_un *address, int *dir_fd,
@@ -111,8 +110,7 @@ static tape_status peer_left(tape_error *error, const char *path) {
                           "the other side of %s has closed the connection", path);
 }
 
-/* --- listening
- * ---------------------------------------------------------------------------------------- */
+/* --- listening --- */
 
 /* Makes way for the socket file: removes one left by a dead process, nothing else. */
 static tape_status listen_clear(const os_listener *l, tape_error *error) {
@@ -250,8 +248,7 @@ void os_listener_close(os_listener **listener) {
     free(l);
 }
 
-/* --- connecting
- * --------------------------------------------------------------------------------------- */
+/* --- connecting --- */
 
 tape_status os_socket_connect(const char *path, int64_t deadline_ns, os_socket **out,
                               tape_error *error) {
@@ -293,8 +290,7 @@ out:
     return status;
 }
 
-/* --- bytes and descriptors
- * ---------------------------------------------------------------------------- */
+/* --- bytes and descriptors --- */
 
 typedef union file_control {
     struct cmsghdr align;
@@ -445,8 +441,7 @@ void os_socket_close(os_socket **s) {
     *s = NULL;
 }
 
-/* --- descriptors that came from elsewhere
- * ------------------------------------------------------------- */
+/* --- descriptors that came from elsewhere --- */
 
 /* Writes what fits now and returns like write(2). No more than a pipe that poll calls writable is
  * sure to take, so it does not wait. */

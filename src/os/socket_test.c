@@ -322,8 +322,7 @@ static void other_users_are_refused(void **state) {
     os_listener_close(&listener);
 }
 
-/* --- interrupted calls
- * ----------------------------------------------------------------------------------- */
+/* --- interrupted calls --- */
 
 static void ignore_signal(int number) {
     (void)number;

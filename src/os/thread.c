@@ -143,8 +143,7 @@ int os_cpu_count(void) {
     return count > 0 && count <= INT_MAX ? (int)count : 1;
 }
 
-/* --- futex
- * ---------------------------------------------------------------------------------------------- */
+/* --- futex --- */
 
 void os_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns) {
     struct timespec until = timespec_of_ns(deadline_ns);
