@@ -7,7 +7,7 @@
  *     and the byte's place, so that bytes which are whole but belong elsewhere are noticed.
  *  T3 A file has its final name only when all of it is durable; it never changes afterwards.
  *  T4 What is used of a file has been checked since the file was opened; a damaged part is refused
- *     with file, offset and key range, and no other part is affected.
+ *     with file, offset and key range, and what does not need it is still read.
  *
  * Threads: a writer belongs to one thread. An open table may be read by any number of threads.
  * Failure: CORRUPT for damage, NEWER for a later format; a writer that fails leaves no file behind.
@@ -43,8 +43,7 @@ typedef struct sstable_place {
 /* "DIR/00000012.sst"; the caller frees. */
 char *sstable_path(const char *dir, uint64_t number);
 
-/* --- writing -------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 typedef struct sstable_writer sstable_writer;
 
 tape_status sstable_writer_open(sstable_writer **out, const sstable_place *place, uint64_t number,
@@ -59,8 +58,7 @@ tape_status sstable_writer_finish(sstable_writer **w, sstable_info *out,
 /* Gives up and removes what was written. NULL-safe. */
 void sstable_writer_abandon(sstable_writer **w);
 
-/* --- reading -------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 typedef struct sstable sstable;
 
 /* Maps the file and checks its footer against `expected` (NULL: takes any table of that number).

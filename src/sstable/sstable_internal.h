@@ -2,13 +2,14 @@
  *
  * File:    data blocks | filter | index | footer; nothing between them.
  * Block:   starts and ends at a multiple of SSTABLE_PAGE_BYTES. One page, or as many as its only
- *          record needs.
- *            struct sstable_block, u16 offsets[count] (of entries, from the block's start), zeros
- * up to a multiple of 8, entries, zeros. Entry:   struct sstable_entry, payload, zeros up to a
- * multiple of 8. The key is not stored: record_key makes it from the payload. Filter:  lines of 64
- * bytes. A key sets SSTABLE_FILTER_PROBES bits of one line. Index:   struct sstable_index_entry per
- * block, then the keys they name, zeros up to a multiple of 8. Footer:  struct sstable_footer, the
- * last SSTABLE_FOOTER_BYTES. */
+ *          record needs. struct sstable_block, u16 offsets[count] (of entries, from the block's
+ *          start), zeros up to a multiple of 8, entries, zeros.
+ * Entry:   struct sstable_entry, payload, zeros up to a multiple of 8. The key is not stored:
+ *          record_key makes it from the payload.
+ * Filter:  lines of 64 bytes. A key sets SSTABLE_FILTER_PROBES bits of one line.
+ * Index:   struct sstable_index_entry per block, then the keys they name, zeros up to a multiple
+ *          of 8.
+ * Footer:  struct sstable_footer, the last SSTABLE_FOOTER_BYTES. */
 #ifndef SSTABLE_INTERNAL_H
 #define SSTABLE_INTERNAL_H
 
@@ -24,7 +25,6 @@
 #define SSTABLE_PAYLOAD_BYTES_MIN 16u /* seq and ts */
 #define SSTABLE_PAYLOAD_BYTES_MAX MIB(64)
 #define SSTABLE_ENTRY_ALIGN 8u
-#define SSTABLE_SIZE_MAX GIB(4096)
 #define SSTABLE_KEY_TEXT_BYTES 300
 
 typedef struct sstable_block {
@@ -102,8 +102,7 @@ struct sstable {
 };
 enum { SSTABLE_CHECKED_FILTER = 1, SSTABLE_CHECKED_INDEX = 2 };
 
-/* --- sstable_format.c ----------------------------------------------------------------------------
- */
+/* --- sstable_format.c --- */
 /* CRC-32C over salt, file number and offset (as u64 each), then the bytes. */
 uint32_t sstable_checksum(uint64_t salt, uint64_t number, uint64_t offset, const void *data,
                           size_t size);
@@ -114,14 +113,12 @@ void sstable_key_text(slice key, char out[SSTABLE_KEY_TEXT_BYTES]);
 /* The bytes a payload of the table needs so that seq, ts and key can be read. */
 uint32_t sstable_payload_min(const tape_table_info *table);
 
-/* --- sstable_filter.c ----------------------------------------------------------------------------
- */
+/* --- sstable_filter.c --- */
 uint64_t sstable_filter_lines(uint64_t keys);
 void sstable_filter_add(uint8_t *filter, uint64_t lines, const uint64_t hash[2]);
 bool sstable_filter_holds(const uint8_t *filter, uint64_t lines, const uint64_t hash[2]);
 
-/* --- sstable_reader.c ----------------------------------------------------------------------------
- */
+/* --- sstable_reader.c --- */
 /* Opens a table over bytes that stay the caller's; `data` is aligned to 8. */
 tape_status sstable_attach(sstable **out, const uint8_t *data, uint64_t size, const char *path,
                            const uint8_t store_id[16], uint64_t number,
@@ -133,7 +130,7 @@ typedef struct sstable_block_view {
     uint32_t count;
 } sstable_block_view;
 /* The block of an index entry, checked: its checksum when `again` or not yet checked, its entries'
- * places always. CORRUPT names offset, checksums and key range. */
+ * places with it. CORRUPT names offset, checksums and key range. */
 tape_status sstable_block_load(sstable *t, uint64_t block, bool again, sstable_block_view *out,
                                tape_error *error) TAPE_CHECKED;
 /* False when the entry does not lie within the block. */

@@ -16,8 +16,7 @@
 
 #define RESTORE_HINT "restore the file from a snapshot or a backup"
 
-/* --- opening
- * --------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static tape_status footer_damaged(const char *path, uint64_t offset, const char *what,
                                   tape_error *error) {
@@ -239,8 +238,7 @@ const sstable_info *sstable_facts(const sstable *t) {
     return &t->info;
 }
 
-/* --- filter and index
- * ------------------------------------------------------------------------------ */
+/* --- filter and index --- */
 
 static bool was_checked(const sstable *t, uint32_t part) {
     return (atomic_load_explicit(&t->checked, memory_order_relaxed) & part) != 0;
@@ -354,8 +352,7 @@ static uint64_t index_seek(const sstable *t, slice key, uint64_t seq) {
     return low;
 }
 
-/* --- blocks
- * ---------------------------------------------------------------------------------------- */
+/* --- blocks --- */
 
 static tape_status block_damaged(const sstable *t, uint64_t block, uint64_t offset,
                                  const char *what, tape_error *error) {
@@ -458,8 +455,7 @@ tape_status sstable_block_load(sstable *t, uint64_t block, bool again, sstable_b
     return status;
 }
 
-/* --- reading
- * --------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 static tape_status entry_damaged(sstable *t, uint64_t block, const sstable_block_view *view,
                                  tape_error *error) {

@@ -13,8 +13,7 @@
 #define FILE_BYTES_MAX GIB(4)
 #define RESTORE_HINT "restore the store from a snapshot or a backup"
 
-/* --- loading
- * --------------------------------------------------------------------------------------- */
+/* --- loading --- */
 
 static tape_status damaged(const manifest *m, uint64_t offset, const char *what,
                            tape_error *error) {
@@ -303,8 +302,7 @@ void manifest_deinit(manifest *m) {
     *m = (manifest){0};
 }
 
-/* --- writing
- * --------------------------------------------------------------------------------------- */
+/* --- writing --- */
 
 static manifest_table table_of_info(const sstable_info *info) {
     manifest_table t = {

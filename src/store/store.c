@@ -7,8 +7,7 @@
 
 #define MEMTABLE_BYTES_DEFAULT MIB(128)
 
-/* --- open and close
- * ---------------------------------------------------------------------------------- */
+/* --- open and close --- */
 
 /* The manifest, and that a missing one is a store that holds nothing yet. */
 static tape_status open_manifest(store *s, tape_error *error) {
@@ -125,8 +124,7 @@ uint64_t store_applied_seq(const store *s) {
     return atomic_load_explicit(&s->applied_seq, memory_order_acquire);
 }
 
-/* --- apply
- * ------------------------------------------------------------------------------------------- */
+/* --- apply --- */
 
 /* A read-only store never flushes, so its memtable has to hold everything. */
 static bool active_is_full(const store *s, const store_version *v) {
@@ -169,8 +167,7 @@ tape_status store_apply(store *s, const record_view *records, size_t count, tape
     return status;
 }
 
-/* --- get
- * --------------------------------------------------------------------------------------------- */
+/* --- get --- */
 
 static bool get_from_memtables(const store_version *v, slice key, uint64_t at, record_view *out) {
     if (memtable_get(v->active, key, at, out)) {
@@ -242,8 +239,7 @@ tape_status store_get(store *s, const tape_table_info *table, const uint8_t *key
     return status;
 }
 
-/* --- everything flushed, figures
- * --------------------------------------------------------------------- */
+/* --- everything flushed, figures --- */
 
 static tape_status visit_table(store *s, const sstable_info *info,
                                bool (*visit)(void *context, const record_view *record),

@@ -1,8 +1,17 @@
 /* store: point reads. A cursor over the journal that keeps every record by key: memtable, then
- * immutable SSTables listed in a manifest. One writer at a time (the caller serialises store_apply,
- * store_rotate, store_flush among themselves as their comments say); readers take no lock.
+ * immutable SSTables listed in a manifest. One caller at a time applies; a flush may run beside it;
+ * readers take no lock.
  *
- * Key order is (encoded key, seq descending); a snapshot is a seq. */
+ * Key order is (encoded key, seq descending); a snapshot is a seq.
+ *
+ * Opening changes nothing on disk but to make an empty store where none is. If the manifest's last
+ * edit is not whole, store_flushed_seq is that of the edit before: the caller must hold the journal
+ * from there on, and refuse to go on otherwise. Leftovers are removed by the first flush.
+ *
+ * Failure: CORRUPT and NEWER name the file. A flush that meets a full disk or a failed write
+ * changes nothing and may be tried again; after FAILED (a sync failed) every flush fails until the
+ * store is opened again. Damage met by store_get is returned to that call; other keys go on being
+ * read. */
 #ifndef STORE_H
 #define STORE_H
 
@@ -28,22 +37,23 @@ uint64_t store_flushed_seq(const store *s);
 /* Everything up to this seq is visible to store_get. */
 uint64_t store_applied_seq(const store *s);
 
-/* Adds records, consecutive in seq after store_applied_seq. One caller at a time. When the active
- * memtable is full it is switched; BUSY when two full ones already wait to be flushed. */
+/* Adds records, consecutive in seq after store_applied_seq; they become visible together. One
+ * caller at a time. When the active memtable is full it is switched; BUSY, with nothing added, when
+ * two full ones already wait to be flushed. */
 tape_status store_apply(store *s, const record_view *records, size_t count,
                         tape_error *error) TAPE_CHECKED;
 
 /* Flush: writes waiting memtables whose records are all at or below `committed_seq` as SSTables and
- * journals them in the manifest; `all` also switches the active memtable first, so that everything
- * applied and committed reaches disk. One flush at a time; may run beside store_apply and readers.
- */
+ * journals them in the manifest; `all` also writes the active memtable, so that everything applied
+ * and committed reaches disk (a memtable that has more stays until the rest can follow). Flushes
+ * wait for each other; may run beside store_apply and readers. */
 tape_status store_flush(store *s, uint64_t committed_seq, bool all, tape_error *error) TAPE_CHECKED;
 /* Whether a full memtable waits. */
 bool store_wants_flush(const store *s);
 
-/* The newest version of the key with seq <= at. Copies the payload, brought to the current schema
- * version, to `out` (table->size_bytes). NOT_FOUND when absent; `version` may be NULL (the schema
- * version it was written with). Any thread. */
+/* The newest version of the key with seq <= at, as far as applied. Copies the payload, brought to
+ * the current schema version, to `out` (table->size_bytes). NOT_FOUND when absent; `version` may be
+ * NULL (the schema version it was written with). Any thread. */
 tape_status store_get(store *s, const tape_table_info *table, const uint8_t *key, size_t key_size,
                       uint64_t at, void *out, uint16_t *version, tape_error *error) TAPE_CHECKED;
 

@@ -57,8 +57,7 @@ struct store {
     _Atomic uint64_t bloom_false_positives;
 };
 
-/* --- version.c
- * --------------------------------------------------------------------------------------- */
+/* --- version.c --- */
 /* The current version; it stays as it is until it is unpinned. Any thread, no lock. */
 store_version *version_pin(store *s);
 void version_unpin(store_version *v);
@@ -74,13 +73,11 @@ void version_sweep(store *s);
 void version_free_all(store *s);
 table_set *table_set_create(sstable *const *tables, size_t count);
 
-/* --- flush.c
- * ------------------------------------------------------------------------------------------ */
+/* --- flush.c --- */
 /* Starts a new active memtable; there is room for one more waiting. Holding `lock`. */
 void store_switch_memtable(store *s);
 
-/* --- directory.c
- * -------------------------------------------------------------------------------------- */
+/* --- directory.c --- */
 typedef struct store_listing {
     uint64_t tables;          /* files named as a table */
     uint64_t greatest_number; /* in a table's name, finished or temporary */

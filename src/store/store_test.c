@@ -610,8 +610,7 @@ static void store_rot_in_the_last_edit_falls_back_and_removes_nothing(void **sta
     assert_verifies(w->store, 3, 40);
 }
 
-/* --- everything at once
- * ---------------------------------------------------------------------------- */
+/* --- everything at once --- */
 
 #define RACE_KEYS 500u
 #define RACE_RECORDS 30000u
