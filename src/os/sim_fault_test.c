@@ -319,6 +319,14 @@ static void entry_is_lost_despite_directory_sync(void **state) {
     assert_content("/g", "g");
     assert_content("/r", "r");
 
+    /* Nor does it last by luck, without any sync. */
+    os_sim_fault_clear(sim);
+    add_fault(OS_SIM_CREATE, OS_SIM_LOST, "/n", 0);
+    os_file *file = open_ok("/n", OS_WRITE | OS_CREATE);
+    os_file_close(&file);
+    lose_power(OS_SIM_POWER_KEEP_ALL);
+    assert_false(is_there("/n"));
+
     add_fault(OS_SIM_DIR_SYNC, OS_SIM_LOST, "/", 0);
     make_durable("/s", "s");
     lose_power(OS_SIM_POWER_LOSE_ALL);

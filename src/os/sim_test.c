@@ -438,6 +438,58 @@ static void crash_at_a_step_stops_everything_from_there_on(void **state) {
     assert_true(done && undone && half);
 }
 
+static void a_call_stopped_half_way_is_done_or_not(void **state) {
+    (void)state;
+    int done[4] = {0};
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        os_sim *machine = os_sim_create(seed);
+        os_disk *on = os_sim_process_start(machine);
+        os_file *file = open_on(on, "/f", OS_WRITE | OS_CREATE);
+        assert_int_equal(os_dir_sync(on, "/", NULL), TAPE_OK);
+        write_ok(file, 0, "content");
+        os_sim_crash_at(machine, os_sim_steps(machine) + 1);
+        os_shm shm;
+        switch (seed % 4) {
+        case 0:
+            assert_int_equal(os_rename(on, "/f", "/g", NULL), TAPE_IO);
+            break;
+        case 1:
+            assert_int_equal(os_file_sync(file, NULL), TAPE_IO);
+            break;
+        case 2:
+            assert_int_equal(os_file_truncate(file, 3, NULL), TAPE_IO);
+            break;
+        default:
+            assert_int_equal(os_shm_create(on, "w", 4096, 4096, &shm, NULL), TAPE_IO);
+        }
+        os_file_close(&file);
+        os_sim_process_crash(on);
+        on = os_sim_process_start(machine);
+        os_stat stat = {0};
+        bool there = os_path_stat(on, "/f", &stat, NULL) == TAPE_OK;
+        switch (seed % 4) {
+        case 0:
+            assert_true(there == (os_path_stat(on, "/g", &stat, NULL) == TAPE_NOT_FOUND));
+            done[0] += !there;
+            break;
+        case 1:
+            done[1] += os_sim_unsynced(machine, NULL) == 0;
+            break;
+        case 2:
+            assert_true(stat.size == 7 || stat.size == 3);
+            done[2] += stat.size == 3;
+            break;
+        default:
+            done[3] += os_shm_open(on, "w", 4096, 4096, false, &shm, NULL) == TAPE_OK;
+            os_shm_close(&shm);
+        }
+        os_sim_destroy(&machine);
+    }
+    for (size_t i = 0; i < COUNT_OF(done); i++) {
+        assert_in_range(done[i], 5, 45);
+    }
+}
+
 /* Some work whose calls follow from `seed` alone. */
 static void work(os_disk *on, uint32_t seed, int calls) {
     world w = {.on = on, .root = ""};
@@ -655,6 +707,7 @@ int main(void) {
         SIM_TEST(shm_errors_are_those_of_linux),
         SIM_TEST(steps_are_what_changes_the_disk),
         SIM_TEST(crash_at_a_step_stops_everything_from_there_on),
+        SIM_TEST(a_call_stopped_half_way_is_done_or_not),
         SIM_TEST(one_seed_gives_one_result),
         SIM_TEST(clone_and_original_do_not_touch_each_other),
         SIM_TEST(clone_carries_faults_with_their_counts),
