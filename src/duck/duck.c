@@ -63,22 +63,24 @@ tape_status duck_fail(tape_error *error, const char *text) {
     tape_status status = status_of_text(text);
     char *copy = mem_strdup(text);
     unsigned line = cut_picture(copy);
+    if (status == TAPE_NO_MEMORY) {
+        copy[strcspn(copy, "\n")] = '\0';
+        (void)error_set(error, status,
+                        "%s: make the statement smaller or allow queries more memory", copy);
+        goto out;
+    }
+    squeeze_blanks(copy);
     /* Advice to change a setting, which a statement cannot. */
     char *advice = strstr(copy, " Use \"SET ");
     if (advice != NULL) {
         *advice = '\0';
     }
-    if (status == TAPE_NO_MEMORY) {
-        copy[strcspn(copy, "\n")] = '\0';
-        (void)error_set(error, status,
-                        "%s: make the statement smaller or allow queries more memory", copy);
-    } else if (line > 1) {
-        squeeze_blanks(copy);
+    if (line > 1) {
         (void)error_set(error, status, "%s (line %u)", copy, line);
     } else {
-        squeeze_blanks(copy);
         (void)error_set(error, status, "%s", copy);
     }
+out:
     free(copy);
     return status;
 }
@@ -162,6 +164,7 @@ static tape_status lock_down(duck_session *s, const duck_options *options, tape_
         buffer_append_text(&b, "SET temp_directory = '';");
     }
     buffer_append_text(&b, "SET enable_external_access = false; SET lock_configuration = true");
+    buffer_append(&b, "", 1);
     tape_status status = duck_session_run(s, (const char *)b.data, error);
     buffer_deinit(&b);
     return status;

@@ -24,9 +24,9 @@ tape_status query_open(query **out, const query_options *options, tape_error *er
 /* No stream may be open. */
 void query_close(query **q);
 
-/* One admitted statement over records with seq <= `seq` (which columns_seq has reached). Of the options,
- * those count that end it early: timeout_ns, cancelled. Concurrent calls are fine; each gets its own
- * session. The stream keeps its session until released. */
+/* One admitted statement over records with seq <= `seq` (which columns_seq has reached). Of the
+ * options, those count that end it early: timeout_ns, cancelled. Concurrent calls are fine; each
+ * gets its own session. The stream keeps its session until released. */
 tape_status query_run(query *q, const char *sql, uint64_t seq, const tape_query_options *options,
                       struct ArrowArrayStream *out, tape_error *error) TAPE_CHECKED;
 
