@@ -22,10 +22,15 @@ now_ms() { date +%s%3N; }
 
 # Shows a command as one would type it, runs it, and tells how long it took.
 run() {
-    local shown=${*@Q} start
-    shown=${shown//"'$tape'"/tape}
-    shown=${shown//"$store"/db}
-    printf '$ %s\n' "$(tr -s ' \n' ' ' <<<"$shown" | sed "s/'\([A-Za-z0-9_./:=-]*\)'/\1/g")"
+    local word shown='$ tape' start
+    for word in "${@:2}"; do
+        word=$(tr -s ' \n' ' ' <<<"${word//"$store"/db}")
+        word=${word# }
+        word=${word% }
+        [[ $word != *' '* ]] || word="\"$word\""
+        shown+=" $word"
+    done
+    fold -s -w 100 <<<"$shown" | sed '2,$s/^/    /'
     start=$(now_ms)
     "$@"
     printf '  (%d ms)\n' $(($(now_ms) - start))
@@ -48,7 +53,8 @@ follow() {
 
 followed() {
     local written seen=0 deadline=$(($(now_ms) + 10000))
-    written=$("$tape" sql "$store" "SELECT max(seq) FROM trades" --format csv | tail -n 1)
+    written=$("$tape" sql "$store" --format csv "SELECT greatest((SELECT max(seq) FROM trades),
+        (SELECT max(seq) FROM ticks))" | tail -n 1)
     while [ "$(now_ms)" -lt $deadline ]; do
         seen=$(wc -l <"$work/followed")
         [ "$seen" -lt "$written" ] || break
