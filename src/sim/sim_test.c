@@ -86,6 +86,8 @@ typedef struct sums {
     double balances, traded, filled, ticked;
     double filled_of[ORDERS + 1]; /* by order */
     uint64_t orders, records, events, hash;
+    uint64_t ends[32]; /* seq of the last record of appends here and there */
+    size_t end_count;
 } sums;
 
 static uint32_t account_index(const char *user_id) {
@@ -126,7 +128,9 @@ static void sums_add(sums *s, const tape_reader_record *record) {
         break;
     }
     if (!record->more) {
-        s->events++;
+        if (s->events++ % (ORDERS / COUNT_OF(s->ends)) == 0 && s->end_count < COUNT_OF(s->ends)) {
+            s->ends[s->end_count++] = s->records;
+        }
         assert_true(s->balances == 2 * USERS * DEPOSIT); /* exactly, after every append */
         assert_true(2 * s->traded == s->filled);
         assert_true(s->ticked == s->traded);
@@ -172,6 +176,62 @@ static void sim_run_keeps_its_invariants_at_the_end_of_every_append(void **state
     assert_int_equal(s.orders, ORDERS);
     assert_int_equal(s.events, 2 + result.orders + result.cancels); /* two open the accounts */
     assert_true(result.trades > 100);
+}
+
+/* One row of doubles. */
+static void query_row(const char *sql, uint64_t at, double *out, size_t columns) {
+    tape_error error;
+    tape_query_options options;
+    tape_query_options_init(&options);
+    options.at = at;
+    struct ArrowArrayStream stream;
+    must(tape_query(p.db, sql, &options, &stream, &error), &error);
+    struct ArrowArray batch;
+    assert_int_equal(stream.get_next(&stream, &batch), 0);
+    assert_non_null(batch.release);
+    assert_int_equal(batch.length, 1);
+    assert_int_equal(batch.n_children, (int64_t)columns);
+    for (size_t i = 0; i < columns; i++) {
+        const struct ArrowArray *column = batch.children[i];
+        out[i] = ((const double *)column->buffers[1])[column->offset];
+    }
+    batch.release(&batch);
+    stream.release(&stream);
+}
+
+/* What README.md promises, as a user would ask, at the ends of appends all over the run. */
+static void sim_run_keeps_its_invariants_in_sql(void **state) {
+    (void)state;
+    const char *const sql =
+        "SELECT (SELECT sum(balance) FROM accounts),"
+        " (SELECT min(available) FROM accounts),"
+        " (SELECT coalesce(2 * sum(volume), 0) FROM trades),"
+        " (SELECT coalesce(sum(filled_volume), 0) FROM orders),"
+        " (SELECT coalesce(sum(volume), 0) FROM ticks),"
+        " (SELECT coalesce(sum(long_volume - short_volume), 0) FROM positions),"
+        " (SELECT coalesce(max(abs(a.margin - coalesce(p.margin, 0))), 0) FROM accounts a LEFT JOIN"
+        "  (SELECT user_id, sum(margin_rate * volume_multiplier * (long_volume * long_price +"
+        "   short_volume * short_price)) AS margin"
+        "   FROM positions JOIN instruments USING (instrument_id) GROUP BY user_id) p"
+        "  USING (user_id)),"
+        " (SELECT count(*)::DOUBLE FROM ticks WHERE bid_price >= ask_price AND ask_price > 0),"
+        " (SELECT count(*)::DOUBLE FROM trades WHERE order_id NOT IN (SELECT order_id FROM orders)"
+        "  OR counter_order_id NOT IN (SELECT order_id FROM orders))";
+    sim_options options = options_of(9, ORDERS);
+    sim_result result = run_sim(&options);
+    sums s = read_all(1, result.last_seq);
+    assert_int_equal(s.end_count, COUNT_OF(s.ends));
+    for (size_t i = 0; i < s.end_count; i++) {
+        double row[9];
+        query_row(sql, s.ends[i], row, COUNT_OF(row));
+        assert_true(row[0] == 2 * USERS * DEPOSIT);
+        assert_true(row[1] >= 0);
+        assert_true(row[2] == row[3]);
+        assert_true(2 * row[4] == row[2]);
+        assert_true(row[5] == 0);
+        assert_true(row[6] < 1e-6);
+        assert_true(row[7] == 0 && row[8] == 0);
+    }
 }
 
 static void sim_run_leaves_every_order_once(void **state) {
@@ -289,6 +349,7 @@ static void sim_run_at_a_rate_sends_all_orders(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(sim_run_keeps_its_invariants_at_the_end_of_every_append),
+        TEST(sim_run_keeps_its_invariants_in_sql),
         TEST(sim_run_leaves_every_order_once),
         TEST(sim_run_with_the_same_seed_writes_the_same_records),
         TEST(sim_run_refuses_a_seed_it_knows_and_adds_another),
