@@ -15,8 +15,9 @@
 
 #define GAP_MEAN_NS INT64_C(10000000) /* between commands */
 #define LIVE_TARGET 600 /* resting orders per instrument at which half the commands cancel */
-#define LIVE_BASE 30    /* below this only resting orders are sent */
-#define FAIR_SCALE 256  /* fair prices count in 1/256 tick */
+#define CANCEL_ODDS_MAX (2 * LIVE_TARGET * 9 / 10) /* of 2 * LIVE_TARGET: never all commands */
+#define LIVE_BASE 30                               /* below this only resting orders are sent */
+#define FAIR_SCALE 256                             /* fair prices count in 1/256 tick */
 #define REVERSION 65536 /* commands in which the fair price forgets a move */
 
 void sim_flow_init(sim_flow *flow, const sim_exchange *x, uint64_t seed) {
@@ -206,7 +207,7 @@ void sim_flow_next(sim_flow *flow, const sim_exchange *x, sim_command *out) {
     const sim_market *market = &x->markets[index];
     wander(flow, &market->instrument, belief);
     uint32_t live = market->book.live_count;
-    uint32_t odds = live < 2 * LIVE_TARGET * 9 / 10 ? live : 2 * LIVE_TARGET * 9 / 10;
+    uint32_t odds = live < CANCEL_ODDS_MAX ? live : CANCEL_ODDS_MAX;
     if (live > LIVE_BASE && sim_random_below(&flow->random, 2 * LIVE_TARGET) < odds) {
         out->cancel = true;
         out->handle = pick_victim(flow, &market->book, belief->fair / FAIR_SCALE);
