@@ -1,15 +1,16 @@
 /* control: the verbs of other processes, answered by the owner of a store.
  *
  * Purpose: tape_control_serve and tape_control_call.
- * Format: one request and one reply per connection on the UNIX socket DIR/control.sock, little-endian.
- *   request  u32 magic "tpcq", u32 version 1, u32 count of words, u32 bytes that follow; then the words,
- *            each ended by a NUL. Three descriptors come with the first byte.
+ * Format: one request and one reply per connection on the UNIX socket DIR/control.sock,
+ * little-endian.
+ *   request  u32 magic "tpcq", u32 version 1, u32 count of words, u32 bytes that follow; then the
+ *            words, each ended by a NUL. Three descriptors come with the first byte.
  *   reply    u32 magic "tpca", i32 exit status.
- * Invariants: (C1) a connection is only read from the same user or root (os_socket_accept); (C2) every
- * size of a request is checked against a limit before memory is taken for it; (C3) at most
- * CONTROL_REQUESTS_MAX handlers run at once, later requests wait in the socket's queue; (C4) no handler
- * runs once tape_close has gone past its hook: control_stop joins all threads; (C5) the descriptors of a
- * request are closed before its reply is sent.
+ * Invariants: (C1) a connection is only read from the same user or root (os_socket_accept); (C2)
+ * every size of a request is checked against a limit before memory is taken for it; (C3) at most
+ * CONTROL_REQUESTS_MAX handlers run at once, later requests wait in the socket's queue; (C4) no
+ * handler runs once tape_close has gone past its hook: control_stop joins all threads; (C5) the
+ * descriptors of a request are closed before its reply is sent.
  * Threads: one accepts; each request has one of its own. `lock` covers the slots' states.
  * Failure: a request that is malformed or slow ends its connection and nothing else. */
 #include "engine/engine_internal.h"
@@ -63,7 +64,7 @@ static char *socket_path(const char *dir) {
     return mem_printf("%s/control.sock", dir);
 }
 
-/* --- the owner's side --------------------------------------------------------------------------- */
+/* --- the owner's side --- */
 
 static void close_files(const int *files, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -184,8 +185,7 @@ static void accept_requests(void *argument) {
         tape_error error = {0};
         tape_status status = os_socket_accept(c->listener, INT64_MAX, &slot->socket, &error);
         if (status == TAPE_OK) {
-            status =
-                os_thread_start(&slot->thread, "tape-control", -1, run_request, slot, &error);
+            status = os_thread_start(&slot->thread, "tape-control", -1, run_request, slot, &error);
             if (status == TAPE_OK) {
                 continue;
             }
@@ -255,7 +255,7 @@ tape_status tape_control_serve(tape *db, tape_control_handler handler, void *con
     return TAPE_OK;
 }
 
-/* --- the asking side ---------------------------------------------------------------------------- */
+/* --- the asking side --- */
 
 static tape_status build_request(int argc, char *const *argv, buffer *out, tape_error *error) {
     control_request request = {CONTROL_REQUEST_MAGIC, CONTROL_VERSION, (uint32_t)argc, 0};

@@ -1,0 +1,279 @@
+/* tape sql: one statement, several from stdin, or a shell.
+ *
+ * Purpose: the statement's run on a store (verb_sql), and what the started process does around it
+ * (verb_sql_start): formats by default, -o, reading stdin.
+ * Invariants: (S1) a file named by -o is whole or not there: it is written under another name and
+ * renamed; (S2) an owner that runs a statement for another process is given no path of it.
+ * Failure: a result that fails half-way leaves an error and what was printed of it. */
+#include "cli/cli_internal.h"
+#include "cli/shell.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STATEMENT_BYTES_MAX MIB(8)
+#define COPY_BYTES KIB(256)
+
+typedef struct sql_words {
+    tape_query_options query;
+    result_format format;
+    uint64_t width;
+} sql_words;
+
+static bool read_options(cli *c, const cli_args *args, sql_words *out) {
+    double seconds = -1;
+    *out = (sql_words){.format = c->out_terminal ? RESULT_TABLE : RESULT_CSV,
+                       .width = (uint64_t)c->width};
+    tape_query_options_init(&out->query);
+    if (!args_u64(c, args, "at", &out->query.at) ||
+        !args_level(c, args, "level", &out->query.level) || !args_format(c, args, &out->format) ||
+        !args_f64(c, args, "timeout", &seconds) || !args_u64(c, args, "width", &out->width)) {
+        return false;
+    }
+    if (seconds >= 0) {
+        out->query.timeout_ns = seconds > 1e9 ? -1 : (int64_t)(seconds * 1e9);
+    }
+    return true;
+}
+
+/* --- the statement, on a store --- */
+
+static tape_status copy_file(cli *c, const char *path, tape_error *error) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return error_set_errno(error, errno, path, "open");
+    }
+    char *bytes = mem_alloc(COPY_BYTES);
+    size_t got = 0;
+    while ((got = fread(bytes, 1, COPY_BYTES, file)) > 0 && cli_write(c, bytes, got, false)) {
+    }
+    tape_status status = ferror(file) != 0 ? error_set_errno(error, errno, path, "read") : TAPE_OK;
+    free(bytes);
+    (void)fclose(file);
+    return status;
+}
+
+/* Parquet needs a file of its own to be written; it goes to `out` from there. */
+static tape_status write_parquet(cli *c, struct ArrowArrayStream *stream, tape_error *error) {
+    if (c->out_path != NULL) {
+        return tape_write_parquet(stream, c->out_path, NULL, error);
+    }
+    const char *dir = getenv("TMPDIR");
+    char *path = mem_printf("%s/tape-XXXXXX.parquet", dir == NULL || dir[0] == '\0' ? "/tmp" : dir);
+    int fd = mkstemps(path, (int)strlen(".parquet"));
+    if (fd < 0) {
+        tape_status status = error_set_errno(error, errno, path, "make");
+        stream->release(stream);
+        free(path);
+        return status;
+    }
+    (void)close(fd);
+    tape_status status = tape_write_parquet(stream, path, NULL, error);
+    if (status == TAPE_OK) {
+        status = copy_file(c, path, error);
+    }
+    (void)remove(path);
+    free(path);
+    return status;
+}
+
+int verb_sql(cli *c, const cli_args *args) {
+    sql_words words;
+    struct ArrowArrayStream stream;
+    tape_error error = {0};
+    if (!read_options(c, args, &words)) {
+        return EXIT_USAGE;
+    }
+    words.query.cancelled = cli_cancelled;
+    words.query.cancel_context = c;
+    tape_status status = tape_query(c->db, args->words[1], &words.query, &stream, &error);
+    if (status == TAPE_OK && words.format == RESULT_PARQUET) {
+        status = write_parquet(c, &stream, &error);
+    } else if (status == TAPE_OK) {
+        result_options options = {.format = words.format,
+                                  .width = (int)(words.width > 100000 ? 0 : words.width),
+                                  .stop = cli_cancelled,
+                                  .stop_context = c};
+        status = result_write(&stream, &options, c->out, NULL, &error);
+    }
+    if (status == TAPE_OK) {
+        return EXIT_DONE;
+    }
+    c->out_gone = c->out_gone || error.os_errno == EPIPE;
+    if (status == TAPE_CANCELLED) {
+        return cli_fail_text(c, status, "the statement was interrupted");
+    }
+    return cli_fail(c, &error);
+}
+
+/* --- before it --- */
+
+/* The format that a file's name asks for. */
+static const char *format_of_path(const char *path) {
+    static const struct {
+        const char *end;
+        result_format format;
+    } ends[] = {{".csv", RESULT_CSV},         {".json", RESULT_JSON},   {".jsonl", RESULT_JSON},
+                {".ndjson", RESULT_JSON},     {".arrow", RESULT_ARROW}, {".arrows", RESULT_ARROW},
+                {".parquet", RESULT_PARQUET}, {".txt", RESULT_TABLE}};
+    size_t length = strlen(path);
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        size_t end = strlen(ends[i].end);
+        if (length >= end && strcmp(path + length - end, ends[i].end) == 0) {
+            return result_format_name(ends[i].format);
+        }
+    }
+    return result_format_name(RESULT_CSV);
+}
+
+/* What depends on this process is settled here, so that an owner elsewhere does the same. */
+int verb_sql_check(cli *c, cli_args *args) {
+    sql_words words;
+    if (c->asked) {
+        return args->count == 2 ? EXIT_DONE : cli_usage(c, "a statement is missing");
+    }
+    const char *path = args_value(args, "output");
+    if (path != NULL && args_value(args, "format") == NULL) {
+        args_set(args, "format", format_of_path(path));
+    }
+    if (!read_options(c, args, &words)) {
+        return EXIT_USAGE;
+    }
+    bool binary = words.format == RESULT_ARROW || words.format == RESULT_PARQUET;
+    if (binary && path == NULL && c->out_terminal) {
+        return cli_usage(c, "--format %s is not for a terminal: add -o FILE",
+                         result_format_name(words.format));
+    }
+    return EXIT_DONE;
+}
+
+/* --- stdin and -o --- */
+
+static tape_status read_stdin(char **out, tape_error *error) {
+    buffer text = {0};
+    size_t got = 0;
+    do {
+        buffer_reserve(&text, KIB(64));
+        got = fread(text.data + text.size, 1, text.capacity - text.size - 1, stdin);
+        text.size += got;
+    } while (got > 0 && text.size <= STATEMENT_BYTES_MAX);
+    tape_status status = TAPE_OK;
+    if (text.size > STATEMENT_BYTES_MAX) {
+        status = error_set(error, TAPE_TOO_LARGE, "stdin has more than %llu bytes of SQL",
+                           (unsigned long long)STATEMENT_BYTES_MAX);
+    } else if (cli_stopped()) {
+        status = error_set(error, TAPE_CANCELLED, "interrupted");
+    } else if (ferror(stdin) != 0) {
+        status = error_set_errno(error, errno, "stdin", "read");
+    } else if (memchr(text.data, '\0', text.size) != NULL) {
+        status = error_set(error, TAPE_SQL, "stdin has a zero byte: that is not SQL");
+    }
+    text.data[text.size] = '\0';
+    *out = (char *)text.data;
+    return status;
+}
+
+typedef struct output {
+    const char *path;
+    char *making; /* what is written and renamed; NULL: `path` itself, as for a device */
+    FILE *before;
+} output;
+
+static int output_begin(cli *c, const char *path, output *o) {
+    struct stat found;
+    bool special = stat(path, &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
+    *o = (output){.path = path, .before = c->out};
+    o->making = special ? NULL : mem_printf("%s.making-%ld", path, (long)getpid());
+    const char *name = special ? path : o->making;
+    FILE *file = fopen(name, "we");
+    if (file == NULL || (!special && stat(path, &found) == 0 && S_ISDIR(found.st_mode))) {
+        tape_error error;
+        (void)error_set_errno(&error, file == NULL ? errno : EISDIR, path, "write");
+        if (file != NULL) {
+            (void)fclose(file);
+            (void)remove(name);
+        }
+        free(o->making);
+        return cli_fail(c, &error);
+    }
+    c->out = file;
+    c->out_path = o->making;
+    c->out_terminal = false;
+    c->width = 0;
+    return EXIT_DONE;
+}
+
+static int output_end(cli *c, output *o, int exit_status) {
+    tape_error error;
+    exit_status = cli_finish(c, exit_status);
+    (void)fclose(c->out);
+    c->out = o->before;
+    c->out_path = NULL;
+    if (o->making != NULL && exit_status != EXIT_DONE) {
+        (void)remove(o->making);
+    } else if (o->making != NULL &&
+               os_rename(os_disk_linux(), o->making, o->path, &error) != TAPE_OK) {
+        (void)remove(o->making);
+        exit_status = cli_fail(c, &error);
+    }
+    free(o->making);
+    return exit_status;
+}
+
+/* --- the process --- */
+
+/* `owner` holds the store between statements. */
+static int run_statements(cli *c, session *owner, const cli_args *args) {
+    char *text = NULL;
+    tape_error error;
+    if (args->count == 2 && strcmp(args->words[1], "-") != 0) {
+        return session_ask(owner, c, args);
+    }
+    if (read_stdin(&text, &error) != TAPE_OK) {
+        free(text);
+        return cli_fail(c, &error);
+    }
+    int status = EXIT_DONE;
+    if (args->count == 2) {
+        cli_args one = *args;
+        char *words[2] = {args->words[0], text};
+        one.words = words;
+        status = session_ask(owner, c, &one);
+    } else {
+        status = shell_script(c, owner, args, text);
+    }
+    free(text);
+    return status;
+}
+
+int verb_sql_start(cli *c, const cli_args *args) {
+    session owner = {.dir = args->words[0]};
+    const char *path = args_value(args, "output");
+    cli_args inner = *args;
+    sql_words words;
+    if (!read_options(c, args, &words)) {
+        return EXIT_USAGE;
+    }
+    cli_catch_stop();
+    if (args->count == 1 && isatty(STDIN_FILENO) != 0 && path == NULL) {
+        return shell_run(c, args);
+    }
+    char width[24];
+    (void)snprintf(width, sizeof width, "%llu", path == NULL ? (unsigned long long)words.width : 0);
+    args_set(&inner, "format", result_format_name(words.format));
+    args_set(&inner, "width", width);
+    args_set(&inner, "output", NULL);
+    if (path == NULL) {
+        return session_end(&owner, c, run_statements(c, &owner, &inner));
+    }
+    output o;
+    int status = output_begin(c, path, &o);
+    if (status != EXIT_DONE) {
+        return status;
+    }
+    status = output_end(c, &o, run_statements(c, &owner, &inner));
+    return session_end(&owner, c, status);
+}
