@@ -19,8 +19,7 @@ _Static_assert(TABLE_ROWS_MAX / COLUMNS_CHUNK_ROWS <
                    (uint64_t)COLUMNS_CHUNK_PAGES * COLUMNS_CHUNKS_PER_PAGE,
                "every row has a place in the directory");
 
-/* --- making and freeing
- * ------------------------------------------------------------------------------ */
+/* --- making and freeing --- */
 
 static tape_status column_init(columns *c, column *col, const tape_field_info *field) {
     col->field = field;
@@ -155,8 +154,7 @@ void columns_close(columns **columns_handle) {
     free(c);
 }
 
-/* --- memory
- * --------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 static bool take(columns *c, uint64_t bytes) {
     if (bytes > c->bytes_max || c->bytes > c->bytes_max - bytes) {
@@ -279,8 +277,7 @@ static bool reserve_newest(columns *c, column_table *t) {
     return true;
 }
 
-/* --- adding a row
- * ----------------------------------------------------------------------------------------- */
+/* --- adding a row --- */
 
 /* The code of an identifier of `col`; most rows repeat the one before. */
 static bool column_code(columns *c, column *col, const char *id, uint32_t *code) {
@@ -425,8 +422,7 @@ static void write_row(column_table *t, const record_view *view, const uint8_t *p
     t->rows++;
 }
 
-/* --- the cursor
- * --------------------------------------------------------------------------------------- */
+/* --- the cursor --- */
 
 static void publish(columns *c, uint64_t seq) {
     for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {

@@ -23,8 +23,7 @@ uint64_t columns_seq(const columns *c);
 uint64_t columns_rows(const columns *c, uint16_t table); /* records of the table, every version */
 uint64_t columns_bytes(const columns *c);
 
-/* --- scans: any thread, beside the writer
- * ---------------------------------------------------------- */
+/* --- scans: any thread, beside the writer --- */
 
 /* Rows per chunk: what Parquet and DuckDB call a row group. Row r of a table stands in chunk
  * r / COLUMNS_CHUNK_ROWS; a run of rows handed to the functions below stays within one chunk. */

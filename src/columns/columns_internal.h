@@ -14,8 +14,7 @@
 #define COLUMNS_STEP_ROWS 2048u
 _Static_assert(COLUMNS_CHUNK_ROWS % COLUMNS_STEP_ROWS == 0, "a chunk is whole steps");
 
-/* --- text kept in place: a u32 per row, (offset << 6 | size), into blocks of the chunk
- * --------------- */
+/* --- text kept in place: a u32 per row, (offset << 6 | size), into blocks of the chunk --- */
 #define COLUMNS_TEXT_SIZE_BITS 6u
 #define COLUMNS_TEXT_SIZE_MAX ((1u << COLUMNS_TEXT_SIZE_BITS) - 1)
 #define COLUMNS_TEXT_BLOCK_BYTES 65536u
@@ -35,8 +34,7 @@ typedef struct text_heap {
     uint32_t used; /* offset of the next text; writer only */
 } text_heap;
 
-/* --- dictionary: text to code for the writer, code to text for everyone
- * ----------------------------- */
+/* --- dictionary: text to code for the writer, code to text for everyone --- */
 #define DICTIONARY_BLOCK_ENTRIES 4096u
 #define DICTIONARY_BLOCKS 65536u
 
@@ -64,8 +62,7 @@ static inline const columns_text *dictionary_text(const dictionary *d, uint32_t 
     return &d->blocks[code / DICTIONARY_BLOCK_ENTRIES][code % DICTIONARY_BLOCK_ENTRIES];
 }
 
-/* --- tables
- * -------------------------------------------------------------------------------------------- */
+/* --- tables --- */
 typedef enum column_kind {
     COLUMN_WORDS, /* `words` values of 8 bytes per row: u64, time, double, arrays of doubles */
     COLUMN_BYTE,  /* u8 */

@@ -200,8 +200,7 @@ static void columns_keep_arrays_of_doubles(void **state) {
     columns_close(&c);
 }
 
-/* --- entities
- * ------------------------------------------------------------------------------------------ */
+/* --- entities --- */
 
 #define VERSIONS 3000u
 
@@ -289,8 +288,7 @@ static void columns_newest_holds_over_many_keys_and_chunks(void **state) {
     columns_close(&c);
 }
 
-/* --- the cursor
- * ------------------------------------------------------------------------------------------- */
+/* --- the cursor --- */
 
 static void columns_seq_moves_by_whole_appends(void **state) {
     (void)state;
@@ -482,8 +480,7 @@ static void columns_of_a_small_store_cost_little(void **state) {
     columns_close(&c);
 }
 
-/* --- readers beside the writer
- * ------------------------------------------------------------------------------- */
+/* --- readers beside the writer --- */
 
 #define ACCOUNTS 50u
 #define TRANSFERS 60000u

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- errors
- * ---------------------------------------------------------------------------------------------- */
+/* --- errors --- */
 
 static tape_status status_of_text(const char *text) {
     static const struct {
@@ -95,8 +94,7 @@ char *duck_quote(const char *text) {
     return (char *)b.data;
 }
 
-/* --- databases
- * --------------------------------------------------------------------------------------------- */
+/* --- databases --- */
 
 static tape_status open_database(duck *d, const duck_options *options, tape_error *error) {
     char memory[32];

@@ -66,16 +66,14 @@ tape_status duck_session_start(duck_session *s, const char *sql, duck_result **o
 /* Stops the statement if it still runs. */
 void duck_result_close(duck_result **r);
 
-/* --- results as Arrow
- * -------------------------------------------------------------------------------- */
+/* --- results as Arrow --- */
 tape_status duck_result_arrow_schema(duck_result *r, struct ArrowSchema *out,
                                      tape_error *error) TAPE_CHECKED;
 /* At the end `out->release` is NULL. */
 tape_status duck_result_arrow_next(duck_result *r, struct ArrowArray *out,
                                    tape_error *error) TAPE_CHECKED;
 
-/* --- results as values
- * --------------------------------------------------------------------------------- */
+/* --- results as values --- */
 typedef enum duck_kind {
     DUCK_NULL,
     DUCK_INTEGER, /* `integer` */
@@ -116,8 +114,7 @@ void duck_result_value(const duck_result *r, size_t column, size_t row, duck_val
 /* An element of a DUCK_LIST column. */
 void duck_result_element(const duck_result *r, size_t column, uint64_t index, duck_value *out);
 
-/* --- Parquet out
- * ------------------------------------------------------------------------------------------ */
+/* --- Parquet out --- */
 
 /* Writes a stream to `path` (one of the options' paths) as Parquet; the stream stays the caller's.
  * Errors of the stream itself come back as DuckDB words them; the caller has its own account of

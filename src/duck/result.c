@@ -197,8 +197,7 @@ static void column_init(duck_result *r, idx_t index) {
     duckdb_destroy_logical_type(&type);
 }
 
-/* --- start and end
- * ------------------------------------------------------------------------------------------- */
+/* --- start and end --- */
 
 tape_status duck_session_start(duck_session *s, const char *sql, duck_result **out,
                                tape_error *error) {

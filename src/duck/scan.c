@@ -44,8 +44,7 @@ typedef struct scan_local {
     uint8_t bytes[VECTOR_ROWS];
 } scan_local;
 
-/* --- bind
- * ---------------------------------------------------------------------------------------------- */
+/* --- bind --- */
 
 static duckdb_logical_type field_type(const tape_field_info *field) {
     switch (field->kind) {

@@ -95,8 +95,7 @@ void function_list_deinit(function_list *list) {
     *list = (function_list){0};
 }
 
-/* --- the text
- * ------------------------------------------------------------------------------------------- */
+/* --- the text --- */
 
 static bool is_word(char c) {
     return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;

@@ -46,15 +46,27 @@ struct tape_import {
     uint64_t batch_row; /* number of the first row in the batch */
     bool bad;           /* `problem` waits to be told, for row `row` */
     row_problem problem;
-    buffer line;
     bool ended;
     tape_error error; /* status TAPE_OK while all is well */
     _Atomic uint64_t progress_millionths;
     _Atomic bool progress_known;
 };
 
-/* --- problems and columns
- * -------------------------------------------------------------------------------- */
+/* --- problems and columns --- */
+
+void csv_append(buffer *out, bool first, const char *text, size_t size) {
+    bool quote = false;
+    for (size_t n = 0; n < size; n++) {
+        quote = quote || text[n] == ',' || text[n] == '"' || text[n] == '\n' || text[n] == '\r';
+    }
+    buffer_append(out, ",", !first);
+    buffer_append(out, "\"", quote);
+    for (size_t n = 0; n < size; n++) {
+        buffer_append(out, "\"", quote && text[n] == '"');
+        buffer_append(out, &text[n], 1);
+    }
+    buffer_append(out, "\"", quote);
+}
 
 void problem_set(row_problem *problem, const char *column, const char *value, size_t value_size,
                  const char *reason) {
@@ -88,7 +100,8 @@ void problem_from_error(row_problem *problem, const tape_table_info *table,
         colon = at;
     }
     rest += *rest == ' ';
-    if (value != NULL && colon != NULL && value + 4 <= colon) {
+    bool worded = strncmp(rest, "is empty", 8) == 0 || strncmp(rest, "is given", 8) == 0;
+    if (!worded && value != NULL && colon != NULL && value + 4 <= colon) {
         value += 4;
         bool quoted = *value == '"' && colon - value >= 2 && colon[-1] == '"';
         problem_set(problem, name, value + quoted, (size_t)(colon - value) - (quoted ? 2 : 0),
@@ -159,8 +172,7 @@ tape_status import_columns_end(const tape_table_info *table, const char *what, c
     return TAPE_OK;
 }
 
-/* --- DuckDB's part
- * --------------------------------------------------------------------------------------- */
+/* --- DuckDB's part --- */
 
 static tape_status make_temp_dir(tape_import *m, tape_error *error) {
     const char *base = getenv("TMPDIR");
@@ -425,8 +437,7 @@ out:
     return status;
 }
 
-/* --- file after file
- * --------------------------------------------------------------------------------------- */
+/* --- file after file --- */
 
 static void close_file(tape_import *m) {
     row_source_close(&m->rows);
@@ -499,8 +510,7 @@ static void note_progress(tape_import *m) {
     }
 }
 
-/* --- open and close
- * ------------------------------------------------------------------------------------------ */
+/* --- open and close --- */
 
 void tape_import_options_init(tape_import_options *options) {
     *options = (tape_import_options){.size_bytes = sizeof *options};
@@ -577,7 +587,6 @@ void tape_import_close(tape_import **import) {
     free(m->files);
     free(m->select);
     free(m->batch);
-    buffer_deinit(&m->line);
     free(m);
 }
 
@@ -638,21 +647,17 @@ static void fill_batch(tape_import *m) {
 
 static void tell_problem(tape_import *m, tape_import_reject *reject) {
     m->bad = false;
-    m->line.size = 0;
-    if (m->problem.line_size > 0) {
-        buffer_append(&m->line, m->problem.line, m->problem.line_size);
-    }
-    buffer_append(&m->line, "", 1);
     reject->row = m->row;
     memcpy(reject->column, m->problem.column, sizeof reject->column);
     memcpy(reject->value, m->problem.value, sizeof reject->value);
     memcpy(reject->reason, m->problem.reason, sizeof reject->reason);
-    reject->line = (const char *)m->line.data;
+    reject->line = m->problem.line;
+    reject->header = m->problem.header;
 }
 
 tape_status tape_import_next(tape_import *m, size_t max, const void **records, size_t *count,
                              uint64_t *first_row, tape_import_reject *reject, tape_error *error) {
-    *reject = (tape_import_reject){.line = ""};
+    *reject = (tape_import_reject){.line = "", .header = ""};
     *records = NULL;
     *count = 0;
     *first_row = 0;

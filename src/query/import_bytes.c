@@ -23,8 +23,7 @@ struct byte_source {
     ZSTD_DStream *zstd;
 };
 
-/* --- names
- * ---------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 static bool ends_with(const char *path, size_t size, const char *end) {
     size_t end_size = strlen(end);
@@ -84,8 +83,7 @@ tape_status import_file_init(import_file *file, const char *path, tape_error *er
     return status;
 }
 
-/* --- open and close
- * --------------------------------------------------------------------------------------- */
+/* --- open and close --- */
 
 tape_status byte_source_open(byte_source **out, const import_file *file, tape_error *error) {
     byte_source *s = mem_zalloc(sizeof *s);

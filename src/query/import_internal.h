@@ -14,8 +14,7 @@
 #define IMPORT_ROW_BYTES_MAX MIB(1)
 #define IMPORT_COLUMNS_MAX 256u
 
-/* --- files
- * -------------------------------------------------------------------------------------------- */
+/* --- files --- */
 typedef enum import_kind { IMPORT_CSV, IMPORT_JSON, IMPORT_PARQUET } import_kind;
 typedef enum import_packing { IMPORT_PLAIN, IMPORT_GZIP, IMPORT_ZSTD } import_packing;
 
@@ -30,8 +29,7 @@ typedef struct import_file {
 /* Tells kind and packing by the name, and that the file is there and can be read. */
 tape_status import_file_init(import_file *file, const char *path, tape_error *error) TAPE_CHECKED;
 
-/* --- unpacked bytes
- * ----------------------------------------------------------------------------------- */
+/* --- unpacked bytes --- */
 typedef struct byte_source byte_source;
 
 tape_status byte_source_open(byte_source **out, const import_file *file,
@@ -43,17 +41,16 @@ tape_status byte_source_read(byte_source *source, void *data, size_t size, size_
 /* Bytes of the file that were used so far. */
 uint64_t byte_source_position(const byte_source *source);
 
-/* --- rows of text
- * --------------------------------------------------------------------------------------- */
+/* --- rows of text --- */
 typedef struct row_source row_source;
 
-/* A row that cannot become a record. `line` is as in tape_import_reject, not NUL-terminated. */
+/* A row that cannot become a record. `line` and `header` are as in tape_import_reject. */
 typedef struct row_problem {
     char column[64];
     char value[128];
     char reason[256];
     const char *line;
-    size_t line_size;
+    const char *header;
 } row_problem;
 
 typedef enum row_outcome {
@@ -72,8 +69,7 @@ row_outcome row_source_next(row_source *source, void *record, row_problem *probl
                             tape_error *error) TAPE_CHECKED;
 uint64_t row_source_position(const row_source *source);
 
-/* --- rows of values
- * -------------------------------------------------------------------------------------- */
+/* --- rows of values --- */
 typedef struct value_source value_source;
 
 /* Over a result, which stays the caller's. INVALID when a column is not of the table, or its type
@@ -84,8 +80,7 @@ void value_source_close(value_source **source);
 row_outcome value_source_next(value_source *source, void *record, row_problem *problem,
                               tape_error *error) TAPE_CHECKED;
 
-/* --- what both say
- * ------------------------------------------------------------------------------------------ */
+/* --- what both say --- */
 
 /* Finds the field of a column, refusing `seq`, unknown and repeated names, and at the end missing
  * keys. `seen` has one flag per field. */
@@ -94,6 +89,9 @@ tape_status import_column(const tape_table_info *table, const char *what, const 
                           tape_error *error) TAPE_CHECKED;
 tape_status import_columns_end(const tape_table_info *table, const char *what, const bool *seen,
                                tape_error *error) TAPE_CHECKED;
+
+/* Appends a cell of CSV, quoted if need be, and the comma before it unless it is the first. */
+void csv_append(buffer *out, bool first, const char *text, size_t size);
 
 void problem_set(row_problem *problem, const char *column, const char *value, size_t value_size,
                  const char *reason);

@@ -33,13 +33,13 @@ struct row_source {
     bool first;   /* no line was read yet */
     char *unquoted;
     cell cells[IMPORT_COLUMNS_MAX];
-    const tape_field_info *fields[IMPORT_COLUMNS_MAX];
-    char *names[IMPORT_COLUMNS_MAX];
+    const tape_field_info *fields[IMPORT_COLUMNS_MAX]; /* NULL: a column that is left out */
     size_t column_count;
+    buffer header; /* the columns' names as CSV */
+    buffer told;   /* a row that was refused, as CSV */
 };
 
-/* --- lines
- * ---------------------------------------------------------------------------------------------- */
+/* --- lines --- */
 
 /* More bytes behind `end`, moving the row to the front of the buffer. */
 static tape_status read_more(row_source *s, tape_error *error) {
@@ -207,6 +207,10 @@ static split_outcome split_row(row_source *s, size_t size, size_t *count) {
     }
 }
 
+static const char *column_name(const row_source *s, size_t column) {
+    return column < s->column_count && s->fields[column] != NULL ? s->fields[column]->name : "";
+}
+
 /* The next row, split. ROW_BAD when it does not split. */
 static row_outcome next_csv_row(row_source *s, size_t *size, size_t *count, row_problem *problem,
                                 tape_error *error) {
@@ -235,11 +239,29 @@ static row_outcome next_csv_row(row_source *s, size_t *size, size_t *count, row_
     if (outcome == SPLIT_DONE) {
         return ROW_GOOD;
     }
-    size_t column = *count - 1;
-    problem_set(problem, column < s->column_count ? s->names[column] : "", "", 0,
+    problem_set(problem, column_name(s, *count - 1), "", 0,
                 outcome == SPLIT_OPEN ? "a quote is not closed"
                                       : "there is text after a closing quote");
+    /* As it is, it would spoil the rows after it: it goes as one cell. */
+    s->told.size = 0;
+    csv_append(&s->told, true, s->buffer + s->start, *size);
+    for (size_t n = 1; n < s->column_count; n++) {
+        csv_append(&s->told, false, "", 0);
+    }
+    buffer_append(&s->told, "", 1);
     return ROW_BAD;
+}
+
+/* Columns that a file of refused rows has beside its own. */
+static bool is_left_out(const cell *name) {
+    static const char *const NAMES[] = {"rejected_row", "rejected_column", "rejected_value",
+                                        "rejected_reason"};
+    for (size_t n = 0; n < COUNT_OF(NAMES); n++) {
+        if (name->size == strlen(NAMES[n]) && memcmp(name->text, NAMES[n], name->size) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static tape_status read_header(row_source *s, tape_error *error) {
@@ -270,13 +292,15 @@ static tape_status read_header(row_source *s, tape_error *error) {
     }
     what = mem_printf("the first row of %s names", s->file->path);
     for (size_t n = 0; n < count && status == TAPE_OK; n++) {
-        status = import_column(s->table, what, s->cells[n].text, s->cells[n].size, seen,
-                               &s->fields[n], error);
-        if (status == TAPE_OK) {
-            s->names[n] = mem_strdup(s->fields[n]->name);
-            s->column_count++;
+        const cell *name = &s->cells[n];
+        if (!is_left_out(name)) {
+            status =
+                import_column(s->table, what, name->text, name->size, seen, &s->fields[n], error);
+            csv_append(&s->header, s->header.size == 0, name->text, name->size);
         }
+        s->column_count++;
     }
+    buffer_append(&s->header, "", 1);
     if (status == TAPE_OK) {
         status = import_columns_end(s->table, what, seen, error);
     }
@@ -290,31 +314,35 @@ static row_outcome ragged(const row_source *s, size_t count, row_problem *proble
     const cell *extra = &s->cells[s->column_count < IMPORT_COLUMNS_MAX ? s->column_count : 0];
     (void)snprintf(reason, sizeof reason, "the row has %zu cells, the first row names %zu columns",
                    count, s->column_count);
-    problem_set(problem, s->names[fewer ? count : s->column_count - 1], extra->text,
+    problem_set(problem, column_name(s, fewer ? count : s->column_count - 1), extra->text,
                 fewer ? 0 : extra->size, reason);
     return ROW_BAD;
 }
 
-static row_outcome next_csv_record(row_source *s, void *record, row_problem *problem,
-                                   tape_error *error) {
-    size_t size = 0;
-    size_t count = 0;
-    row_outcome outcome = next_csv_row(s, &size, &count, problem, error);
-    problem->line = s->buffer + s->start;
-    problem->line_size = size;
-    if (record == NULL && outcome == ROW_BAD) {
-        return ROW_GOOD;
+/* The cells of the row as CSV, without those left out, and with those that are missing. */
+static void tell_cells(row_source *s, size_t count) {
+    bool first = true;
+    s->told.size = 0;
+    count = count < IMPORT_COLUMNS_MAX ? count : IMPORT_COLUMNS_MAX;
+    for (size_t n = 0; n < count || n < s->column_count; n++) {
+        if (n >= s->column_count || s->fields[n] != NULL) {
+            csv_append(&s->told, first, s->cells[n].text, n < count ? s->cells[n].size : 0);
+            first = false;
+        }
     }
-    if (record == NULL || outcome != ROW_GOOD) {
-        return outcome;
-    }
+    buffer_append(&s->told, "", 1);
+}
+
+static row_outcome fill_record(const row_source *s, size_t count, void *record,
+                               row_problem *problem) {
     if (count != s->column_count) {
         return ragged(s, count, problem);
     }
     record_defaults(s->table, record);
     for (size_t n = 0; n < count; n++) {
         tape_error reason;
-        if (record_field_from_text(s->table, s->fields[n], s->cells[n].text, s->cells[n].size,
+        if (s->fields[n] != NULL &&
+            record_field_from_text(s->table, s->fields[n], s->cells[n].text, s->cells[n].size,
                                    record, &reason) != TAPE_OK) {
             problem_from_error(problem, s->table, &reason);
             return ROW_BAD;
@@ -323,8 +351,26 @@ static row_outcome next_csv_record(row_source *s, void *record, row_problem *pro
     return import_validate(s->table, record, problem);
 }
 
-/* --- JSON lines
- * --------------------------------------------------------------------------------------------- */
+static row_outcome next_csv_record(row_source *s, void *record, row_problem *problem,
+                                   tape_error *error) {
+    size_t size = 0;
+    size_t count = 0;
+    row_outcome outcome = next_csv_row(s, &size, &count, problem, error);
+    if (record == NULL && outcome == ROW_BAD) {
+        return ROW_GOOD;
+    }
+    if (record != NULL && outcome == ROW_GOOD) {
+        outcome = fill_record(s, count, record, problem);
+        if (outcome == ROW_BAD) {
+            tell_cells(s, count);
+        }
+    }
+    problem->line = (const char *)s->told.data;
+    problem->header = (const char *)s->header.data;
+    return outcome;
+}
+
+/* --- JSON lines --- */
 
 static row_outcome next_json_record(row_source *s, void *record, row_problem *problem,
                                     tape_error *error) {
@@ -338,9 +384,8 @@ static row_outcome next_json_record(row_source *s, void *record, row_problem *pr
     if (end) {
         return ROW_END;
     }
-    problem->line = s->buffer + s->start;
-    problem->line_size = size;
-    if (first && problem->line[0] == '[') {
+    const char *text = s->buffer + s->start;
+    if (first && text[0] == '[') {
         (void)error_set_file(error, TAPE_INVALID, s->file->path, TAPE_NO_OFFSET,
                              "%s is a JSON array: one object per line is needed, or a select, "
                              "which reads both",
@@ -350,11 +395,20 @@ static row_outcome next_json_record(row_source *s, void *record, row_problem *pr
     if (record == NULL) {
         return ROW_GOOD;
     }
-    if (record_from_json(s->table, problem->line, size, record, &reason) != TAPE_OK) {
+    row_outcome outcome = ROW_BAD;
+    if (record_from_json(s->table, text, size, record, &reason) == TAPE_OK) {
+        outcome = import_validate(s->table, record, problem);
+    } else {
         problem_from_error(problem, s->table, &reason);
-        return ROW_BAD;
     }
-    return import_validate(s->table, record, problem);
+    if (outcome == ROW_BAD) {
+        s->told.size = 0;
+        csv_append(&s->told, true, text, size);
+        buffer_append(&s->told, "", 1);
+        problem->line = (const char *)s->told.data;
+        problem->header = "json";
+    }
+    return outcome;
 }
 
 /* --- both
@@ -385,9 +439,8 @@ void row_source_close(row_source **source) {
         return;
     }
     byte_source_close(&s->bytes);
-    for (size_t n = 0; n < s->column_count; n++) {
-        free(s->names[n]);
-    }
+    buffer_deinit(&s->header);
+    buffer_deinit(&s->told);
     free(s->buffer);
     free(s->unquoted);
     free(s);

@@ -18,11 +18,11 @@ struct value_source {
     const tape_field_info *fields[IMPORT_COLUMNS_MAX];
     size_t row;
     size_t rows;
-    buffer line; /* of a row that was refused */
+    buffer header; /* the columns' names as CSV */
+    buffer line;   /* of a row that was refused */
 };
 
-/* --- values as text
- * ------------------------------------------------------------------------------------- */
+/* --- values as text --- */
 
 #define INTEGER_TEXT_BYTES 48u
 
@@ -124,23 +124,13 @@ static void row_as_csv(value_source *s) {
         duck_result_value(s->result, c, s->row, &value);
         cell.size = 0;
         append_value(s, &cell, c, &value);
-        buffer_append(&s->line, ",", c > 0);
-        bool quote = false;
-        for (size_t n = 0; n < cell.size; n++) {
-            quote = quote || strchr(",\"\r\n", (char)cell.data[n]) != NULL;
-        }
-        buffer_append(&s->line, "\"", quote);
-        for (size_t n = 0; n < cell.size; n++) {
-            buffer_append(&s->line, "\"", quote && cell.data[n] == '"');
-            buffer_append(&s->line, &cell.data[n], 1);
-        }
-        buffer_append(&s->line, "\"", quote);
+        csv_append(&s->line, c == 0, (const char *)cell.data, cell.size);
     }
+    buffer_append(&s->line, "", 1);
     buffer_deinit(&cell);
 }
 
-/* --- columns
- * --------------------------------------------------------------------------------------------- */
+/* --- columns --- */
 
 static bool is_number(duck_kind kind) {
     return kind == DUCK_INTEGER || kind == DUCK_DECIMAL || kind == DUCK_REAL || kind == DUCK_NULL;
@@ -202,6 +192,10 @@ tape_status value_source_open(value_source **out, duck_result *result, const cha
     s->table = table;
     s->column_count = duck_result_columns(result, &s->columns);
     tape_status status = take_columns(s, what, error);
+    for (size_t c = 0; c < s->column_count; c++) {
+        csv_append(&s->header, c == 0, s->columns[c].name, strlen(s->columns[c].name));
+    }
+    buffer_append(&s->header, "", 1);
     if (status != TAPE_OK) {
         value_source_close(&s);
     }
@@ -213,13 +207,13 @@ void value_source_close(value_source **source) {
     value_source *s = *source;
     *source = NULL;
     if (s != NULL) {
+        buffer_deinit(&s->header);
         buffer_deinit(&s->line);
         free(s);
     }
 }
 
-/* --- conversion
- * ------------------------------------------------------------------------------------------- */
+/* --- conversion --- */
 
 /* Each returns NULL, or why the value cannot be the field's. */
 
@@ -356,7 +350,7 @@ row_outcome value_source_next(value_source *s, void *record, row_problem *proble
         if (outcome == ROW_BAD) {
             row_as_csv(s);
             problem->line = (const char *)s->line.data;
-            problem->line_size = s->line.size;
+            problem->header = (const char *)s->header.data;
         }
     }
     s->row++;

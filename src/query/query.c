@@ -47,8 +47,7 @@ struct query {
     os_thread *watchdog; /* NULL until the first statement that may end early */
 };
 
-/* --- open and close
- * --------------------------------------------------------------------------------------- */
+/* --- open and close --- */
 
 tape_status query_open(query **out, const query_options *options, tape_error *error) {
     query *q = mem_zalloc(sizeof *q);
@@ -133,8 +132,7 @@ static tape_status open_database(query *q, tape_error *error) {
     return status;
 }
 
-/* --- the watchdog
- * ------------------------------------------------------------------------------------------- */
+/* --- the watchdog --- */
 
 static void watch(void *argument) {
     query *q = argument;

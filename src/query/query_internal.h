@@ -5,8 +5,7 @@
 #include "duck/duck.h"
 #include "query/query.h"
 
-/* --- admission
- * ---------------------------------------------------------------------------------------- */
+/* --- admission --- */
 
 #define QUERY_SQL_BYTES_MAX MIB(1)
 #define QUERY_NESTING_MAX 100u
@@ -29,8 +28,7 @@ void function_list_deinit(function_list *list);
 tape_status admit(duck_session *s, const function_list *forbidden, const char *sql, bool explain,
                   tape_error *error) TAPE_CHECKED;
 
-/* --- catalogue
- * ---------------------------------------------------------------------------------------- */
+/* --- catalogue --- */
 
 /* Creates the views and macros that statements use. */
 tape_status schema_create(duck_session *s, bool with_tables, tape_error *error) TAPE_CHECKED;
