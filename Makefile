@@ -13,7 +13,7 @@
 # DUCKDB_ROOT=DIR uses an installed DuckDB; otherwise tools/setup.sh fetches one.
 
 BUILD ?= build
-MESON_OPTIONS := $(if $(PREFIX),-Dprefix=$(abspath $(PREFIX)))
+MESON_OPTIONS := -Dlibdir=lib $(if $(PREFIX),-Dprefix=$(abspath $(PREFIX)))
 export DUCKDB_ROOT
 
 .PHONY: all setup demo test check check-full bench coverage install clean
