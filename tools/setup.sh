@@ -31,8 +31,6 @@ libjansson-dev JSON in and out
 zlib1g-dev .gz files to load
 libzstd-dev .zst files to load
 libedit-dev line editing in the SQL shell
-zlib1g-dev reads .gz files
-libzstd-dev reads .zst files
 libcmocka-dev unit tests
 LIST
         ;;
