@@ -118,20 +118,21 @@ tape_status tape_verify(tape *db, void (*damage)(void *context, const tape_error
     findings f = {.damage = damage, .context = context};
     uint64_t journal_records = 0;
     uint64_t store_records = 0;
-    uint64_t file_count = 0;
+    uint64_t journal_files = 0;
+    uint64_t store_files = 0;
     tape_status status = TAPE_OK;
     if (!db->options.read_only) {
         uint64_t written = journal_seq(db->journal, TAPE_WRITTEN);
         status = journal_wait(db->journal, written, TAPE_DURABLE, INT64_MAX, error);
     }
     if (status == TAPE_OK) {
-        status = journal_verify(db->disk, db->dir, findings_add, &f, &file_count, &journal_records,
-                                error);
+        status = journal_verify(db->disk, db->dir, findings_add, &f, &journal_files,
+                                &journal_records, error);
     }
     if (status == TAPE_OK || status == TAPE_CORRUPT) {
         tape_error local;
         tape_status stored =
-            store_verify(db->store, findings_add, &f, &file_count, &store_records, &local);
+            store_verify(db->store, findings_add, &f, &store_files, &store_records, &local);
         if (stored != TAPE_OK && stored != TAPE_CORRUPT) {
             status = stored;
         }
@@ -143,7 +144,7 @@ tape_status tape_verify(tape *db, void (*damage)(void *context, const tape_error
         *records = journal_records;
     }
     if (files != NULL) {
-        *files = file_count;
+        *files = journal_files + store_files;
     }
     return verify_result(&f, status, error);
 }
@@ -154,7 +155,8 @@ tape_status tape_verify_dir(const char *dir,
     findings f = {.damage = damage, .context = context};
     uint64_t journal_records = 0;
     uint64_t store_records = 0;
-    uint64_t file_count = 0;
+    uint64_t journal_files = 0;
+    uint64_t store_files = 0;
     os_disk *disk = os_disk_linux();
     journal_identity identity;
     tape_status status = journal_identity_read(disk, dir, &identity, error);
@@ -166,7 +168,7 @@ tape_status tape_verify_dir(const char *dir,
         return status;
     }
     tape_error local = {0};
-    status = journal_verify(disk, dir, findings_add, &f, &file_count, &journal_records, &local);
+    status = journal_verify(disk, dir, findings_add, &f, &journal_files, &journal_records, &local);
     if (status != TAPE_OK && f.count == 0) {
         findings_add(&f, &local);
     }
@@ -176,7 +178,7 @@ tape_status tape_verify_dir(const char *dir,
     store *s = NULL;
     status = store_open(&s, &options, &local);
     if (status == TAPE_OK) {
-        status = store_verify(s, findings_add, &f, &file_count, &store_records, &local);
+        status = store_verify(s, findings_add, &f, &store_files, &store_records, &local);
     } else {
         findings_add(&f, &local);
     }
@@ -186,7 +188,7 @@ tape_status tape_verify_dir(const char *dir,
         *records = journal_records;
     }
     if (files != NULL) {
-        *files = file_count;
+        *files = journal_files + store_files;
     }
     return verify_result(&f, TAPE_OK, error);
 }

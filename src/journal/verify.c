@@ -101,8 +101,8 @@ tape_status journal_verify(os_disk *disk, const char *root,
     for (uint64_t i = 0; status == TAPE_OK && i < v.segments.count; i++) {
         verify_segment(&v, v.segments.first + i);
     }
-    *files += v.segments.count + 1;
-    *records += v.records;
+    *files = v.segments.count + 1; /* and the identity */
+    *records = v.records;
     if (place.dir != NULL) {
         journal_place_deinit(&place);
     }
