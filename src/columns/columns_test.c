@@ -393,9 +393,7 @@ static void columns_tell_fields_that_a_row_was_written_without(void **state) {
     columns_close(&c);
 }
 
-/* --- memory
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- memory --- */
 
 static void columns_stop_at_their_memory_limit_and_stay_readable(void **state) {
     (void)state;

@@ -210,9 +210,7 @@ void duck_close(duck **handle) {
     free(d);
 }
 
-/* --- sessions
- * --------------------------------------------------------------------------------------------------
- */
+/* --- sessions --- */
 
 tape_status duck_session_open(duck *d, duck_session **out, tape_error *error) {
     duck_session *s = mem_zalloc(sizeof *s);
@@ -267,6 +265,7 @@ void duck_session_see(duck_session *s, uint64_t seq) {
 }
 
 void duck_session_interrupt(duck_session *s) {
+    atomic_store(&s->interrupted, true);
     duckdb_interrupt(s->connection);
 }
 

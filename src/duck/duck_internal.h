@@ -29,6 +29,7 @@ struct duck_session {
     duckdb_connection connection;
     idx_t connection_id;
     _Atomic uint64_t seq;
+    _Atomic bool interrupted; /* by duck_session_interrupt, since the statement started */
     duckdb_prepared_statement parser;
 };
 

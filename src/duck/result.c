@@ -11,6 +11,7 @@
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_US INT64_C(1000)
+#define REASON_ATTEMPTS 5
 #define NS_PER_DAY (INT64_C(86400) * NS_PER_SECOND)
 
 /* How to read the elements of a vector of one type. */
@@ -30,11 +31,17 @@ typedef struct vector {
     const uint64_t *validity; /* NULL: all valid */
 } vector;
 
-struct duck_result {
-    duck_session *session;
+/* One execution of a statement. */
+typedef struct execution {
     duckdb_prepared_statement statement;
     duckdb_pending_result pending;
     duckdb_result result;
+} execution;
+
+struct duck_result {
+    duck_session *session;
+    char *sql;
+    execution run;
     duckdb_arrow_options arrow;
     duckdb_data_chunk chunk;
     idx_t column_count;
@@ -46,9 +53,7 @@ struct duck_result {
     char **names; /* sql_type texts that had to be made */
 };
 
-/* --- types
- * -------------------------------------------------------------------------------------------------
- */
+/* --- types --- */
 
 static const char *type_name(duckdb_type type) {
     static const char *const NAMES[] = {
@@ -179,9 +184,9 @@ static void reader_deinit(reader *r) {
 
 static void column_init(duck_result *r, idx_t index) {
     duck_column *column = &r->columns[index];
-    duckdb_logical_type type = duckdb_column_logical_type(&r->result, index);
+    duckdb_logical_type type = duckdb_column_logical_type(&r->run.result, index);
     reader_init(&r->readers[index], type);
-    column->name = duckdb_column_name(&r->result, index);
+    column->name = duckdb_column_name(&r->run.result, index);
     column->kind = r->readers[index].kind;
     column->sql_type = type_name(r->readers[index].logical);
     if (column->kind == DUCK_LIST) {
@@ -199,31 +204,43 @@ static void column_init(duck_result *r, idx_t index) {
 
 /* --- start and end --- */
 
+static void execution_end(execution *run) {
+    duckdb_destroy_result(&run->result);
+    duckdb_destroy_pending(&run->pending);
+    duckdb_destroy_prepare(&run->statement);
+}
+
+static tape_status execution_start(execution *run, duck_session *s, const char *sql,
+                                   tape_error *error) {
+    if (duckdb_prepare(s->connection, sql, &run->statement) != DuckDBSuccess) {
+        return duck_fail(error, duckdb_prepare_error(run->statement));
+    }
+    if (duckdb_nparams(run->statement) > 0) {
+        return error_set(error, TAPE_SQL, "the statement has parameters, but no values were given");
+    }
+    if (duckdb_pending_prepared_streaming(run->statement, &run->pending) != DuckDBSuccess) {
+        return duck_fail(error, duckdb_pending_error(run->pending));
+    }
+    if (duckdb_execute_pending(run->pending, &run->result) != DuckDBSuccess) {
+        return duck_fail(error, duckdb_result_error(&run->result));
+    }
+    return TAPE_OK;
+}
+
 tape_status duck_session_start(duck_session *s, const char *sql, duck_result **out,
                                tape_error *error) {
     duck_result *r = mem_zalloc(sizeof *r);
-    tape_status status = TAPE_OK;
     *out = NULL;
     r->session = s;
-    if (duckdb_prepare(s->connection, sql, &r->statement) != DuckDBSuccess) {
-        status = duck_fail(error, duckdb_prepare_error(r->statement));
-        goto out;
-    }
-    if (duckdb_nparams(r->statement) > 0) {
-        status =
-            error_set(error, TAPE_SQL, "the statement has parameters, but no values were given");
-        goto out;
-    }
-    if (duckdb_pending_prepared_streaming(r->statement, &r->pending) != DuckDBSuccess) {
-        status = duck_fail(error, duckdb_pending_error(r->pending));
-        goto out;
-    }
-    if (duckdb_execute_pending(r->pending, &r->result) != DuckDBSuccess) {
-        status = duck_fail(error, duckdb_result_error(&r->result));
-        goto out;
+    r->sql = mem_strdup(sql);
+    atomic_store(&s->interrupted, false);
+    tape_status status = execution_start(&r->run, s, sql, error);
+    if (status != TAPE_OK) {
+        duck_result_close(&r);
+        return status;
     }
     duckdb_connection_get_arrow_options(s->connection, &r->arrow);
-    r->column_count = duckdb_column_count(&r->result);
+    r->column_count = duckdb_column_count(&r->run.result);
     r->columns = mem_zalloc(r->column_count * sizeof *r->columns);
     r->readers = mem_zalloc(r->column_count * sizeof *r->readers);
     r->elements = mem_zalloc(r->column_count * sizeof *r->elements);
@@ -235,9 +252,6 @@ tape_status duck_session_start(duck_session *s, const char *sql, duck_result **o
     }
     *out = r;
     return TAPE_OK;
-out:
-    duck_result_close(&r);
-    return status;
 }
 
 void duck_result_close(duck_result **handle) {
@@ -247,9 +261,7 @@ void duck_result_close(duck_result **handle) {
         return;
     }
     duckdb_destroy_data_chunk(&r->chunk);
-    duckdb_destroy_result(&r->result);
-    duckdb_destroy_pending(&r->pending);
-    duckdb_destroy_prepare(&r->statement);
+    execution_end(&r->run);
     duckdb_destroy_arrow_options(&r->arrow);
     for (idx_t n = 0; r->columns != NULL && n < r->column_count; n++) {
         reader_deinit(&r->readers[n]);
@@ -262,25 +274,60 @@ void duck_result_close(duck_result **handle) {
     free(r->vectors);
     free(r->children);
     free(r->names);
+    free(r->sql);
     free(r);
+}
+
+/* Reads a result to its end without looking at it. */
+static tape_status drain(execution *run, tape_error *error) {
+    for (;;) {
+        duckdb_data_chunk chunk = duckdb_stream_fetch_chunk(run->result);
+        if (chunk == NULL) {
+            const char *text = duckdb_result_error(&run->result);
+            return text == NULL ? TAPE_OK : duck_fail(error, text);
+        }
+        duckdb_destroy_data_chunk(&chunk);
+    }
+}
+
+/* When one of DuckDB's threads fails, it interrupts the others, and now and then a streaming result
+ * ends with that interrupt in place of the reason. The statement sees the same rows when it is run
+ * again, so it fails again, and then most often says why. */
+static tape_status find_reason(duck_result *r, tape_error *error) {
+    for (int attempt = 0; attempt < REASON_ATTEMPTS; attempt++) {
+        execution again = {0};
+        tape_status status = execution_start(&again, r->session, r->sql, error);
+        if (status == TAPE_OK) {
+            status = drain(&again, error);
+        }
+        execution_end(&again);
+        bool told = status != TAPE_OK && status != TAPE_CANCELLED;
+        if (told || atomic_load(&r->session->interrupted)) {
+            return status == TAPE_OK ? TAPE_CANCELLED : status;
+        }
+    }
+    return error_set(error, TAPE_SQL,
+                     "the statement failed while it ran, for a reason DuckDB lost");
 }
 
 /* The next chunk with rows in it, or NULL in r->chunk at the end. */
 static tape_status next_chunk(duck_result *r, tape_error *error) {
     do {
         duckdb_destroy_data_chunk(&r->chunk);
-        r->chunk = duckdb_stream_fetch_chunk(r->result);
+        r->chunk = duckdb_stream_fetch_chunk(r->run.result);
         if (r->chunk == NULL) {
-            const char *text = duckdb_result_error(&r->result);
-            return text == NULL ? TAPE_OK : duck_fail(error, text);
+            const char *text = duckdb_result_error(&r->run.result);
+            tape_status status = text == NULL ? TAPE_OK : duck_fail(error, text);
+            if (status == TAPE_CANCELLED && !atomic_load(&r->session->interrupted)) {
+                status = find_reason(r, error);
+            }
+            return status;
         }
     } while (duckdb_data_chunk_get_size(r->chunk) == 0);
     return TAPE_OK;
 }
 
-/* --- Arrow
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- Arrow --- */
 
 static tape_status fail_of_data(duckdb_error_data *data, tape_error *error) {
     tape_status status = TAPE_OK;
@@ -295,7 +342,7 @@ tape_status duck_result_arrow_schema(duck_result *r, struct ArrowSchema *out, ta
     duckdb_logical_type *types = mem_zalloc(r->column_count * sizeof *types);
     const char **names = mem_zalloc(r->column_count * sizeof *names);
     for (idx_t n = 0; n < r->column_count; n++) {
-        types[n] = duckdb_column_logical_type(&r->result, n);
+        types[n] = duckdb_column_logical_type(&r->run.result, n);
         names[n] = r->columns[n].name;
     }
     memset(out, 0, sizeof *out);
@@ -319,9 +366,7 @@ tape_status duck_result_arrow_next(duck_result *r, struct ArrowArray *out, tape_
     return fail_of_data(&data, error);
 }
 
-/* --- values
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- values --- */
 
 size_t duck_result_columns(const duck_result *r, const duck_column **out) {
     *out = r->columns;
@@ -465,9 +510,7 @@ void duck_result_element(const duck_result *r, size_t column, uint64_t index, du
     read_value(&r->elements[column], &r->children[column], index, out);
 }
 
-/* --- Parquet out
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- Parquet out --- */
 
 static void take_count(void *context, const char *text) {
     *(uint64_t *)context = strtoull(text, NULL, 10);

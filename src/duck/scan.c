@@ -99,9 +99,7 @@ out:
     duckdb_destroy_value(&newest_value);
 }
 
-/* --- init
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- init --- */
 
 static void scan_init_run(duckdb_init_info info) {
     const scan_bind *bind = duckdb_init_get_bind_data(info);
@@ -123,9 +121,7 @@ static void scan_local_init_run(duckdb_init_info info) {
     duckdb_init_set_init_data(info, mem_zalloc(sizeof(scan_local)), free);
 }
 
-/* --- scan
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- scan --- */
 
 static void set_null(duckdb_vector vector, uint64_t **validity, uint32_t row) {
     if (*validity == NULL) {
@@ -228,9 +224,7 @@ static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
     duckdb_data_chunk_set_size(output, count);
 }
 
-/* --- tape_status
- * --------------------------------------------------------------------------------------------------
- */
+/* --- tape_status --- */
 
 typedef struct status_column {
     const char *name;
@@ -315,9 +309,7 @@ static void status_run(duckdb_function_info info, duckdb_data_chunk output) {
     duckdb_data_chunk_set_size(output, 1);
 }
 
-/* --- registration
- * --------------------------------------------------------------------------------------------------
- */
+/* --- registration --- */
 
 static bool register_scan(duck *d, duckdb_connection connection) {
     duckdb_table_function f = duckdb_create_table_function();

@@ -217,9 +217,7 @@ static size_t nesting(const char *sql) {
     return deepest;
 }
 
-/* --- the tree
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the tree --- */
 
 /* Past the JSON value (object or array) that starts at `at`. When `members` is not NULL it counts
  * the values directly inside. */

@@ -590,9 +590,7 @@ void tape_import_close(tape_import **import) {
     free(m);
 }
 
-/* --- rows
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- rows --- */
 
 /* One row of the file being read. */
 static row_outcome read_row(tape_import *m, void *record) {

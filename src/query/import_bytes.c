@@ -132,9 +132,7 @@ uint64_t byte_source_position(const byte_source *s) {
     return s->offset - (s->packed_end - s->packed_at);
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 static tape_status damaged(const byte_source *s, const char *what, tape_error *error) {
     uint64_t position = byte_source_position(s);

@@ -132,9 +132,7 @@ static tape_status next_line(row_source *s, size_t *size, bool *end, tape_error 
     return TAPE_OK;
 }
 
-/* --- CSV
- * --------------------------------------------------------------------------------------------------
- */
+/* --- CSV --- */
 
 /* Where in a row a scan stands; a row goes on over line ends while `quoted`. */
 typedef struct quote_state {
@@ -411,9 +409,7 @@ static row_outcome next_json_record(row_source *s, void *record, row_problem *pr
     return outcome;
 }
 
-/* --- both
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- both --- */
 
 tape_status row_source_open(row_source **out, const import_file *file, const tape_table_info *table,
                             tape_error *error) {

@@ -163,9 +163,7 @@ static void watch(void *argument) {
     (void)pthread_mutex_unlock(&q->mutex);
 }
 
-/* --- sessions
- * -------------------------------------------------------------------------------------------------
- */
+/* --- sessions --- */
 
 /* With the mutex held. */
 static tape_status take_session(query *q, session **out, tape_error *error) {
@@ -269,9 +267,7 @@ static tape_status explain_failure(query *q, session *s, tape_status status, int
     return status;
 }
 
-/* --- streams
- * --------------------------------------------------------------------------------------------------
- */
+/* --- streams --- */
 
 typedef struct stream {
     query *query;
