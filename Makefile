@@ -39,11 +39,11 @@ check-full: setup
 	@tools/setup.sh check
 	@tools/check.sh full
 
-bench: setup
+bench:
 	@tools/setup.sh bench
-	@tools/configure.sh $(BUILD) --reconfigure $(MESON_OPTIONS)
+	@tools/configure.sh $(BUILD) $(MESON_OPTIONS) -Dbench=true
 	ninja -C $(BUILD)
-	bench/run
+	bench/run --build $(BUILD)
 
 coverage: setup
 	@tools/setup.sh coverage

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Keeps the house style, as far as a machine can: tools/check_style.py [ROOT]
 
- 1 clang-format has nothing to change; no line is longer than 100 columns; no trailing space or tab.
+ 1 clang-format has nothing to change; no line of code is longer than 100 columns; no trailing
+   space or tab.
  2 A file has at most 1,000 lines and a function at most 100; functions beyond 70 are listed.
  3 No unsafe calls (strcpy and its kind, system, alloca); file-system calls stand in src/os only.
    The command may use FILE; tests, benchmarks and build-time tools may do what they need.
@@ -20,12 +21,13 @@ FILE_LINES_MAX = 1000
 FUNCTION_LINES_MAX = 100
 FUNCTION_LINES_GOAL = 70
 
-UNSAFE = "strcpy strcat sprintf vsprintf gets strtok system popen alloca".split()
+UNSAFE = "strcpy strcat sprintf vsprintf gets strtok alloca".split()
+COMMANDS = "system popen".split()
 FILES = """open openat creat rename renameat unlink unlinkat mkdir rmdir opendir ftruncate fallocate
     posix_fallocate fsync fdatasync sync_file_range msync mmap munmap shm_open memfd_create pread
     pwrite preadv pwritev flock pthread_create""".split()
 STREAMS = "fopen freopen fdopen remove tmpfile".split()
-FREE = re.compile(r"_(test|fuzz|fixture|testing)\.[ch]$|^(tests|bench|tools|examples)/")
+FREE = re.compile(r"(_test|_fuzz|_fixture|_testing|/testing)\.[ch]$|^(tests|bench|tools|examples)/")
 FILES_FREE = re.compile(FREE.pattern + "|^src/os/")
 STREAMS_FREE = re.compile(FREE.pattern + r"|^src/os/|^src/cli/|^src/record/catalog_gen\.c$")
 EXCEPTIONS = {("src/cli/main.c", "open")}  # /dev/null, for standard files that are closed
@@ -75,7 +77,7 @@ def check_format(names):
 
 def check_lines(name, lines):
     for number, line in enumerate(lines, 1):
-        if is_code(name) and len(line) > COLUMNS_MAX:
+        if is_code(name) and not name.endswith("meson.build") and len(line) > COLUMNS_MAX:
             complain(f"{name}:{number}: {len(line)} columns, more than {COLUMNS_MAX}")
         if line != line.rstrip():
             complain(f"{name}:{number}: trailing space")
@@ -122,6 +124,8 @@ def bare(text):
 
 def check_calls(name, text):
     banned = list(UNSAFE)
+    if not FREE.search(name):
+        banned += COMMANDS
     if not FILES_FREE.search(name):
         banned += FILES
     if not STREAMS_FREE.search(name):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configures a build directory where that is due: tools/configure.sh DIR [--reconfigure] [OPTION...]
+# Configures a build directory where that is due: tools/configure.sh DIR [OPTION...]
 #
 # Options are Meson's (-Dname=value); CC names the compiler, and DUCKDB_ROOT an installed DuckDB. A
 # directory configured with the same before is left alone, so that calling this before every build
@@ -9,11 +9,6 @@ cd "$(dirname "$0")/.."
 
 dir=$1
 shift
-force=
-if [ "${1:-}" = --reconfigure ]; then
-    force=yes
-    shift
-fi
 if [ -n "${DUCKDB_ROOT:-}" ]; then
     root=$(realpath "$DUCKDB_ROOT")
     include=$root
@@ -22,7 +17,7 @@ if [ -n "${DUCKDB_ROOT:-}" ]; then
 fi
 options="${CC:-cc} $*"
 if [ -f "$dir/build.ninja" ]; then
-    [ -n "$force" ] || [ "$(cat "$dir/configured" 2>/dev/null)" != "$options" ] || exit 0
+    [ "$(cat "$dir/configured" 2>/dev/null)" != "$options" ] || exit 0
     set -- --reconfigure "$@"
 fi
 mkdir -p "$dir"
