@@ -23,7 +23,7 @@ extern "C" {
 /* The one table of outcomes: name, number, class, what it means.
  * Class: DONE; RETRY (the same call may succeed later); CALLER (the call must change); SYSTEM (the
  * machine must change: space, rights, memory); FATAL (the store must be reopened or repaired). */
-#define TAPE_STATUS_TABLE(X) \
+#define TAPE_STATUS_TABLE(X)                                                                       \
     X(OK, 0, DONE, "done")                                                                         \
     X(BUSY, 1, RETRY, "the live window is full: the disk is slower than the producers")            \
     X(TIMEOUT, 2, RETRY, "the deadline passed first")                                              \

@@ -88,7 +88,7 @@ typedef struct tape_record {
     uint32_t size_bytes; /* sizeof the struct */
     const void *data;
 } tape_record;
-#define TAPE_RECORD(TABLE, pointer) \
+#define TAPE_RECORD(TABLE, pointer)                                                                \
     { TAPE_TABLE_##TABLE, 0, sizeof *(pointer), (pointer) }
 
 /* Leave out records of event tables whose key is there already (or twice in this append). */
@@ -219,7 +219,7 @@ typedef struct tape_import_reject {
     char column[64];
     char value[128]; /* shortened when long */
     char reason[256];
-    const char *line; /* the row as CSV text; valid until the next call */
+    const char *line;   /* the row as CSV text; valid until the next call */
     const char *header; /* the names of the line's columns as CSV text; valid as long */
 } tape_import_reject;
 
