@@ -45,8 +45,7 @@ TAPE_API const char *tape_version(void);
 /* Fixed when the store is made. */
 typedef struct tape_create_options {
     size_t size_bytes;
-    uint64_t
-        segment_bytes; /* journal segment; a power of two from 4 MiB to 1 GiB; default 64 MiB */
+    uint64_t segment_bytes; /* of the journal; a power of two, 4 MiB to 1 GiB; default 64 MiB */
 } tape_create_options;
 TAPE_API void tape_create_options_init(tape_create_options *options);
 

@@ -222,7 +222,7 @@ static tape_status take_reject(load *l, const tape_import_reject *reject, tape_e
         l->rejected++;
         return rejects_write(l, reject, error);
     }
-    return error_set(error, TAPE_INVALID, "%s row %llu: column '%s': value '%s' %s", l->file,
+    return error_set(error, TAPE_INVALID, "%s row %llu: column '%s': value '%s': %s", l->file,
                      (unsigned long long)reject->row, reject->column, reject->value,
                      reject->reason);
 }

@@ -38,7 +38,7 @@ const cli_verb cli_verbs[] = {
             "Rows whose key an event table already has are skipped and counted, so a load that was "
             "interrupted can be run again. A bad row stops the load and is named: its number (from "
             "1, a header not counted), column, value and what is wrong with it; rows before it "
-            "stay. With --rejects, bad rows go to a file and the load goes on; the file can be "
+            "stay. With --rejects, bad rows go to a file and the load goes on; one called .csv can be "
             "corrected and loaded.\n" LEVEL_TEXT,
         .examples = "tape load market trades trades.csv.gz\n"
                     "tape load market ticks t.parquet --select \"SELECT ts, sym AS instrument_id, "

@@ -56,9 +56,10 @@ static char *replaced(const char *text, const char *from, const char *to) {
         at++;
     }
     assert_true(at < size);
-    char *out = malloc(size + strlen(to) + 1);
+    size_t room = size + strlen(to) + 1;
+    char *out = malloc(room);
     assert_non_null(out);
-    (void)sprintf(out, "%.*s%s%s", (int)at, text, to, text + at + strlen(from));
+    (void)snprintf(out, room, "%.*s%s%s", (int)at, text, to, text + at + strlen(from));
     return out;
 }
 
