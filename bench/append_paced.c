@@ -1,0 +1,320 @@
+/* Appends that arrive at a fixed rate, 100 k per second: latency, background CPU, freshness of SQL.
+ *
+ * Arrivals have their times beforehand, 10 us apart; a latency counts from the time an append was
+ * due, so that a pause shows in every append it delays (no coordinated omission). The appending
+ * thread spins between arrivals. */
+#include "peers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <stdatomic.h>
+
+#define RATE 100000u
+#define GAP_NS (BENCH_SECOND_NS / RATE)
+#define ROUNDS 5
+
+static bench_ticks_set *ticks;
+
+typedef struct pace {
+    void *handle;
+    void (*append)(struct pace *p, uint64_t number);
+    uint64_t count; /* appends per round */
+    uint64_t next;
+    bench_histogram *round, *all;
+    bench_series p50, p99, background_cpu;
+    _Atomic uint64_t last_seq; /* acknowledged; for those who look at freshness */
+} pace;
+
+static void pace_tape(pace *p, uint64_t number) {
+    tape_error error;
+    tape_append_result result;
+    tape_status status = tape_append(p->handle, &ticks->records[number % BENCH_TICKS_DISTINCT], 1,
+                                     NULL, &result, &error);
+    bench_check(status, &error);
+    atomic_store_explicit(&p->last_seq, result.last_seq, memory_order_release);
+}
+
+static void pace_rocks(pace *p, uint64_t number) {
+    uint8_t key[PEER_KEY_BYTES];
+    peer_key(key, number);
+    rocks_put(p->handle, key, &ticks->ticks[number % BENCH_TICKS_DISTINCT], PEER_VALUE_BYTES,
+              false);
+}
+
+/* Nothing at all: what the machine itself does to a thread that waits for its time. */
+static void pace_nothing(pace *p, uint64_t number) {
+    atomic_store_explicit(&p->last_seq, number, memory_order_release);
+}
+
+static void pace_worker(void *context, int thread) {
+    (void)thread;
+    pace *p = context;
+    double ns_per_tick = bench_ns_per_tick();
+    int64_t process_ns = bench_process_cpu_ns();
+    int64_t own_ns = bench_thread_cpu_ns();
+    int64_t begin_ns = bench_now_ns();
+    uint64_t begin = bench_ticks();
+    for (uint64_t i = 0; i < p->count; i++) {
+        uint64_t due = begin + (uint64_t)((double)i * (double)GAP_NS / ns_per_tick);
+        while (bench_ticks() < due) {
+        }
+        p->append(p, p->next++);
+        bench_add(p->round, bench_ticks() - due);
+    }
+    int64_t wall_ns = bench_now_ns() - begin_ns;
+    own_ns = bench_thread_cpu_ns() - own_ns;
+    process_ns = bench_process_cpu_ns() - process_ns;
+    bench_push(&p->background_cpu, (double)(process_ns - own_ns) * 100 / (double)wall_ns);
+}
+
+static pace pace_make(void *handle, void (*append)(pace *, uint64_t)) {
+    return (pace){.handle = handle,
+                  .append = append,
+                  .count = bench_scaled(2 * RATE, RATE / 5),
+                  .round = bench_histogram_create(bench_ns_per_tick()),
+                  .all = bench_histogram_create(bench_ns_per_tick())};
+}
+
+static void pace_round(pace *p, bool counts) {
+    bench_histogram_reset(p->round);
+    (void)bench_parallel(1, pace_worker, p);
+    if (counts) {
+        bench_histogram_merge(p->all, p->round);
+        bench_push(&p->p50, bench_quantile(p->round, 0.5));
+        bench_push(&p->p99, bench_quantile(p->round, 0.99));
+    } else {
+        p->background_cpu.count = 0;
+    }
+}
+
+/* --- queries --- */
+
+static uint64_t first_number(struct ArrowArrayStream *stream) {
+    struct ArrowArray array;
+    uint64_t value = 0;
+    if (stream->get_next(stream, &array) != 0 || array.release == NULL || array.length != 1) {
+        bench_fail("a query gave no row: %s", stream->get_last_error(stream));
+    }
+    value = ((const uint64_t *)array.children[0]->buffers[1])[array.children[0]->offset];
+    array.release(&array);
+    stream->release(stream);
+    return value;
+}
+
+static uint64_t query_last_seq(tape *db) {
+    tape_error error;
+    struct ArrowArrayStream stream;
+    bench_check(tape_query(db, "SELECT max(seq) FROM ticks", NULL, &stream, &error), &error);
+    return first_number(&stream);
+}
+
+static uint64_t queryable(tape *db) {
+    tape_error error;
+    tape_stats stats = {.size_bytes = sizeof stats};
+    bench_check(tape_stats_read(db, false, &stats, &error), &error);
+    return stats.queryable;
+}
+
+/* --- freshness --- */
+
+typedef struct freshness {
+    bench_histogram *visible; /* append acknowledged -> queryable by itself, ns */
+    bench_histogram *answer;  /* append called -> the answer of a query that shows it, ns */
+    bench_series visible_p99;
+    bench_series missed; /* queries that did not show what was acknowledged before them */
+} freshness;
+
+static freshness freshness_make(void) {
+    return (freshness){.visible = bench_histogram_create(1), .answer = bench_histogram_create(1)};
+}
+
+static void watch_visible(tape *db, uint64_t seq, int64_t since_ns, bench_histogram *h) {
+    while (queryable(db) < seq) {
+        bench_sleep_ns(20000);
+    }
+    bench_add(h, (uint64_t)(bench_now_ns() - since_ns));
+}
+
+/* Nothing else is going on; the store has been quiet for a while before each append. */
+static void freshness_idle(tape *db, freshness *f) {
+    pace p = pace_make(db, pace_tape);
+    uint64_t count = bench_scaled(40, 5);
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t missed = 0;
+        bench_histogram *visible = bench_histogram_create(1);
+        for (uint64_t i = 0; i < count; i++) {
+            bench_sleep_ns(BENCH_SECOND_NS / 50);
+            int64_t start_ns = bench_now_ns();
+            pace_tape(&p, i);
+            watch_visible(db, p.last_seq, start_ns, visible);
+            start_ns = bench_now_ns();
+            pace_tape(&p, i);
+            missed += query_last_seq(db) < p.last_seq;
+            bench_add(f->answer, (uint64_t)(bench_now_ns() - start_ns));
+        }
+        bench_histogram_merge(f->visible, visible);
+        bench_push(&f->visible_p99, bench_quantile(visible, 0.99));
+        bench_push(&f->missed, (double)missed);
+        free(visible);
+    }
+    free(p.round);
+    free(p.all);
+}
+
+typedef struct watched {
+    pace *p;
+    freshness *f;
+    _Atomic bool done;
+} watched;
+
+static void watched_worker(void *context, int thread) {
+    watched *w = context;
+    if (thread == 0) {
+        pace_worker(w->p, 0);
+        atomic_store(&w->done, true);
+        return;
+    }
+    tape *db = w->p->handle;
+    uint64_t missed = 0;
+    bench_histogram *visible = bench_histogram_create(1);
+    for (bool query = false; !atomic_load(&w->done); query = !query) {
+        uint64_t seq = atomic_load_explicit(&w->p->last_seq, memory_order_acquire);
+        int64_t start_ns = bench_now_ns();
+        if (query) {
+            missed += query_last_seq(db) < seq;
+            bench_add(w->f->answer, (uint64_t)(bench_now_ns() - start_ns));
+        } else {
+            watch_visible(db, seq, start_ns, visible);
+        }
+        bench_sleep_ns(BENCH_SECOND_NS / 200);
+    }
+    bench_histogram_merge(w->f->visible, visible);
+    bench_push(&w->f->visible_p99, bench_quantile(visible, 0.99));
+    bench_push(&w->f->missed, (double)missed);
+    free(visible);
+}
+
+static void freshness_loaded(pace *p, freshness *f) {
+    for (int round = 0; round < ROUNDS; round++) {
+        watched w = {.p = p, .f = f};
+        bench_histogram_reset(p->round);
+        (void)bench_parallel(2, watched_worker, &w);
+        bench_histogram_merge(p->all, p->round);
+    }
+}
+
+static void print_freshness(const freshness *f, const char *row_name, const char *when) {
+    char metric[128];
+    char name[64];
+    (void)snprintf(name, sizeof name, "freshness_%s", row_name);
+    (void)snprintf(metric, sizeof metric, "append to visible by itself, %s, p99", when);
+    bench_row row = {
+        .threads = 1,
+        .batch = 1,
+        .unit = "ns",
+        .row = name,
+        .metric = metric,
+        .tape = &f->visible_p99,
+        .goal = BENCH_AT_MOST,
+        .target = 10e6,
+        .tape_spread = f->visible,
+    };
+    bench_print(&row);
+    (void)snprintf(name, sizeof name, "freshness_%s_wait", row_name);
+    (void)snprintf(metric, sizeof metric, "queries that did not show an earlier append, %s", when);
+    row.metric = metric;
+    row.unit = "queries";
+    row.tape = &f->missed;
+    row.target = 0;
+    row.tape_spread = f->answer;
+    row.explains =
+        "a query waits for what was acknowledged before it; percentiles: until its answer";
+    bench_print(&row);
+}
+
+/* --- the rows --- */
+
+static void print_latency(const pace *tape_pace, const pace *rocks_pace, const pace *nothing) {
+    bench_row row = {
+        .threads = 1,
+        .batch = 1,
+        .unit = "ns",
+        .row = "paced_written_p99",
+        .metric = "append `written`, 128 B, at 100 k/s, p99",
+        .tape = &tape_pace->p99,
+        .goal = BENCH_AT_MOST,
+        .target = 10000,
+        .tape_spread = tape_pace->all,
+        .explains = "from the time it was due",
+    };
+    bench_print(&row);
+    row.row = "paced_written_nothing_p99";
+    row.peer = "a loop that appends nothing";
+    row.beside = &nothing->p99;
+    row.peer_spread = nothing->all;
+    row.ratio = BENCH_TAPE_BY_PEER;
+    row.goal = BENCH_NO_GOAL;
+    row.explains = "what the machine does to a waiting thread";
+    bench_print(&row);
+    row.row = "paced_written_rocksdb_p99";
+    row.peer = "RocksDB";
+    row.peer_settings = rocks_settings(ROCKS_APPEND);
+    row.beside = &rocks_pace->p99;
+    row.peer_spread = rocks_pace->all;
+    row.ratio = BENCH_PEER_BY_TAPE;
+    row.goal = BENCH_AT_LEAST;
+    row.target = 5;
+    row.explains = "from the time it was due";
+    bench_print(&row);
+}
+
+static void print_cpu(const pace *p, const char *name, const char *metric) {
+    bench_row row = {
+        .threads = 1,
+        .batch = 1,
+        .unit = "% of a core",
+        .row = name,
+        .metric = metric,
+        .tape = &p->background_cpu,
+        .goal = BENCH_AT_MOST,
+        .target = 10,
+        .explains = "CPU time of the process less the appending thread's",
+    };
+    bench_print(&row);
+}
+
+int main(void) {
+    ticks = bench_ticks_create(1);
+    tape *db = bench_store_open("paced.tape", NULL);
+    rocks *rdb = rocks_open(bench_path("paced.rocksdb"), ROCKS_APPEND);
+    bench_sleep_ns(BENCH_SECOND_NS);
+    pace with_tape = pace_make(db, pace_tape);
+    pace with_rocks = pace_make(rdb, pace_rocks);
+    pace with_nothing = pace_make(NULL, pace_nothing);
+    for (int round = -1; round < ROUNDS; round++) {
+        pace_round(&with_tape, round >= 0);
+        bench_store_settle(db);
+        pace_round(&with_rocks, round >= 0);
+        pace_round(&with_nothing, round >= 0);
+    }
+    print_latency(&with_tape, &with_rocks, &with_nothing);
+    print_cpu(&with_tape, "background_cpu", "background CPU at 100 k appends/s");
+    rocks_close(&rdb);
+
+    (void)query_last_seq(db); /* from here on columns are kept up */
+    pace with_columns = pace_make(db, pace_tape);
+    for (int round = -1; round < ROUNDS; round++) {
+        pace_round(&with_columns, round >= 0);
+    }
+    print_cpu(&with_columns, "background_cpu_columns",
+              "background CPU at 100 k appends/s, SQL in use");
+    freshness idle = freshness_make();
+    freshness_idle(db, &idle);
+    print_freshness(&idle, "idle", "idle");
+    freshness loaded = freshness_make();
+    freshness_loaded(&with_columns, &loaded);
+    print_freshness(&loaded, "load", "at 100 k appends/s");
+    bench_store_close(&db, "paced.tape");
+    return 0;
+}

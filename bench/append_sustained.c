@@ -1,0 +1,177 @@
+/* How long the longest append takes while the store is loaded for a long time.
+ *
+ * First the sustained rate: appends as fast as they are taken, until the live window is full and
+ * the disk and the store's cursor set the pace; what is counted is the rate at which records become
+ * durable and applied. Then appends at 80 % of that rate, each timed from when it was due (no
+ * coordinated omission). 20 seconds by default, 10 minutes with BENCH_LONG=1.
+ *
+ * The device's part in a pause is told by the p99.9 of raw syncs, taken before and after. */
+#include "peers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SHORT_SECONDS 20
+#define LONG_SECONDS 600
+#define WARM_SECONDS 3
+#define PROBE_SECONDS 6
+#define SHARE 0.8
+#define RAW_SYNCS 2000
+#define RETAIN_BYTES BENCH_GIB(1)
+/* Journal and table file of a tick. */
+#define DISK_BYTES_PER_RECORD 320u
+#define BURST 32u
+
+static bench_ticks_set *ticks;
+static uint64_t next_tick;
+
+static void append_one(tape *db) {
+    tape_error error;
+    tape_status status =
+        tape_append(db, &ticks->records[next_tick++ % BENCH_TICKS_DISTINCT], 1, NULL, NULL, &error);
+    bench_check(status, &error);
+}
+
+static tape_stats stats_of(tape *db) {
+    tape_error error;
+    tape_stats stats = {.size_bytes = sizeof stats};
+    bench_check(tape_stats_read(db, false, &stats, &error), &error);
+    return stats;
+}
+
+typedef struct rates {
+    double written, durable, applied;
+} rates;
+
+/* As fast as it goes, for a while: records per second at each mark. */
+static rates flood(tape *db, int64_t duration_ns) {
+    tape_stats before = stats_of(db);
+    int64_t start_ns = bench_now_ns();
+    int64_t now_ns = start_ns;
+    while (now_ns - start_ns < duration_ns) {
+        for (int i = 0; i < 1000; i++) {
+            append_one(db);
+        }
+        now_ns = bench_now_ns();
+    }
+    tape_stats after = stats_of(db);
+    double seconds = (double)(now_ns - start_ns) / 1e9;
+    return (rates){.written = (double)(after.written - before.written) / seconds,
+                   .durable = (double)(after.durable - before.durable) / seconds,
+                   .applied = (double)(after.applied - before.applied) / seconds};
+}
+
+/* At a fixed rate; groups of BURST are due at once where single arrivals would be closer together
+ * than the clock is precise. Returns how many were appended. */
+static uint64_t steady(tape *db, double rate, int64_t duration_ns, bench_histogram *h) {
+    double ticks_per_burst = BURST * 1e9 / rate / bench_ns_per_tick();
+    uint64_t bursts = (uint64_t)((double)duration_ns / 1e9 * rate / BURST);
+    uint64_t begin = bench_ticks();
+    for (uint64_t i = 0; i < bursts; i++) {
+        uint64_t due = begin + (uint64_t)((double)i * ticks_per_burst);
+        while (bench_ticks() < due) {
+        }
+        for (uint32_t k = 0; k < BURST; k++) {
+            append_one(db);
+            bench_add(h, bench_ticks() - due);
+        }
+    }
+    return bursts * BURST;
+}
+
+static void raw_syncs(raw_file *raw, bench_histogram *h) {
+    for (uint64_t i = 0; i < bench_scaled(RAW_SYNCS, 100); i++) {
+        int64_t start_ns = bench_now_ns();
+        raw_append_sync(raw, ticks, LIMIT_FRAME_BYTES);
+        bench_add(h, (uint64_t)(bench_now_ns() - start_ns));
+    }
+}
+
+static int64_t seconds_ns(uint64_t seconds) {
+    return (int64_t)(bench_scaled(seconds * 1000, 500) * 1000000);
+}
+
+static void print_rows(double sustained, double fill, const bench_histogram *h,
+                       const bench_histogram *raw, uint64_t busy) {
+    static char explains[160];
+    (void)snprintf(explains, sizeof explains,
+                   "%.0f s at %.2f M/s (80 %%); into an empty window %.1f M/s; refused for want of "
+                   "room: %" PRIu64,
+                   (double)seconds_ns(bench_long() ? LONG_SECONDS : SHORT_SECONDS) / 1e9,
+                   sustained * SHARE / 1e6, fill / 1e6, busy);
+    bench_series rate = {0};
+    bench_series longest = {0};
+    bench_series raw_tail = {0};
+    bench_push(&rate, sustained);
+    bench_push(&longest, (double)h->max * h->ns_per_unit);
+    bench_push(&raw_tail, bench_quantile(raw, 0.999));
+    bench_row row = {
+        .threads = 1,
+        .batch = 1,
+        .unit = "records/s",
+        .row = "sustained_rate",
+        .metric = "append `written`, 128 B, 1 thread, sustained",
+        .tape_settings = "journal kept: 1 GiB",
+        .tape = &rate,
+        .explains = "durable and applied as fast as appended",
+    };
+    bench_print(&row);
+    row = (bench_row){
+        .threads = 1,
+        .batch = 1,
+        .unit = "ns",
+        .row = "sustained_longest",
+        .metric = "longest append `written` at 80 % of the sustained rate",
+        .peer = "raw fdatasync p99.9",
+        .peer_settings = "pwrite of 128 B and fdatasync in a file that is written already, before "
+                         "and after",
+        .tape_settings = "journal kept: 1 GiB",
+        .tape = &longest,
+        .beside = &raw_tail,
+        .ratio = BENCH_TAPE_BY_PEER,
+        .goal = BENCH_AT_MOST,
+        .target = 20,
+        .explains = explains,
+        .tape_spread = h,
+        .peer_spread = raw,
+    };
+    bench_print(&row);
+}
+
+int main(void) {
+    ticks = bench_ticks_create(1);
+    tape_open_options options;
+    tape_open_options_init(&options);
+    options.retain_bytes = RETAIN_BYTES;
+    tape *db = bench_store_open("sustained.tape", &options);
+    raw_file *raw = raw_create(bench_path("sustained.raw"), BENCH_MIB(64));
+    bench_histogram *raw_times = bench_histogram_create(1);
+    bench_histogram *times = bench_histogram_create(bench_ns_per_tick());
+    bench_sleep_ns(BENCH_SECOND_NS);
+    raw_syncs(raw, raw_times);
+
+    rates filling = flood(db, BENCH_SECOND_NS / 10);
+    (void)flood(db, seconds_ns(WARM_SECONDS));
+    rates full = flood(db, seconds_ns(PROBE_SECONDS));
+    double sustained = full.durable < full.applied ? full.durable : full.applied;
+    bench_say("written %.2f M/s into an empty window; then written %.2f, durable %.2f, applied "
+              "%.2f M/s",
+              filling.written / 1e6, full.written / 1e6, full.durable / 1e6, full.applied / 1e6);
+    bench_store_settle(db);
+
+    int64_t duration_ns = seconds_ns(bench_long() ? LONG_SECONDS : SHORT_SECONDS);
+    double need = sustained * SHARE * (double)duration_ns / 1e9 * DISK_BYTES_PER_RECORD;
+    if (need > (double)bench_free_bytes()) {
+        bench_fail("%.0f GB are needed in TMPDIR, and %.0f are free", need / 1e9,
+                   (double)bench_free_bytes() / 1e9);
+    }
+    uint64_t busy = stats_of(db).busy;
+    (void)steady(db, sustained * SHARE, duration_ns, times);
+    busy = stats_of(db).busy - busy;
+    raw_syncs(raw, raw_times);
+    print_rows(sustained, filling.written, times, raw_times, busy);
+    raw_close(&raw);
+    bench_store_close(&db, "sustained.tape");
+    return 0;
+}
