@@ -58,14 +58,14 @@ typedef struct tape_open_options {
     uint64_t window_bytes;   /* live window: a power of two from 8 MiB; default 256 MiB, less where
                                 shared memory is small */
     uint64_t memtable_bytes; /* default 128 MiB */
-    uint64_t
-        columns_bytes_max; /* memory for hot columns; SQL answers NO_MEMORY beyond; default 4 GiB */
+    uint64_t columns_bytes_max;  /* memory for hot columns, beyond which SQL answers NO_MEMORY;
+                                    default 4 GiB */
     uint64_t query_memory_bytes; /* memory for running queries; default 2 GiB */
     uint64_t retain_bytes;       /* journal kept on disk past the checkpoint; default: all of it */
     int journal_cpu;             /* core the journal writer is bound to; -1 (default): none */
     int query_threads;           /* default 0: one per core */
-    bool read_only;              /* appends are refused; no live window is made */
-    bool control_socket; /* answer other processes' verbs on DIR/control.sock; default true */
+    bool read_only;              /* appends are refused and no live window is made; recovery and
+                                    maintenance still write */
 } tape_open_options;
 TAPE_API void tape_open_options_init(tape_open_options *options);
 

@@ -143,13 +143,12 @@ void tape_query_options_init(tape_query_options *options) {
 
 tape_status tape_query(tape *db, const char *sql, const tape_query_options *options,
                        struct ArrowArrayStream *out, tape_error *error) {
-    tape_query_options defaults;
-    tape_query_options_init(&defaults);
-    options = options == NULL ? &defaults : options;
+    tape_query_options taken;
+    tape_query_options_init(&taken);
+    options_take(&taken, sizeof taken, options);
     memset(out, 0, sizeof *out);
-    uint64_t seq = journal_seq(db->journal, options->level);
-    seq = options->at != 0 && options->at < seq ? options->at : seq;
-    tape_status status =
-        engine_columns_reach(db, seq, clock_deadline_ns(options->timeout_ns), error);
+    uint64_t seq = journal_seq(db->journal, taken.level);
+    seq = taken.at != 0 && taken.at < seq ? taken.at : seq;
+    tape_status status = engine_columns_reach(db, seq, clock_deadline_ns(taken.timeout_ns), error);
     return status == TAPE_OK ? query_run(db->query, sql, seq, options, out, error) : status;
 }

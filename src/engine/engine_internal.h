@@ -34,6 +34,16 @@ struct tape {
     void *on_close_context;
 };
 
+/* Options of a caller built against another version of the header: as many bytes as both know, over
+ * the defaults in `to`. `given` starts with its size and may be NULL. */
+static inline void options_take(void *to, size_t to_size, const void *given) {
+    if (given != NULL) {
+        size_t size = 0;
+        memcpy(&size, given, sizeof size);
+        memcpy(to, given, size < to_size ? size : to_size);
+    }
+}
+
 tape_status engine_start(tape *db, tape_error *error) TAPE_CHECKED;
 void engine_stop(tape *db);
 /* Takes everything down in order and frees the handle. What is half open is fine. */

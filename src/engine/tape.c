@@ -104,16 +104,16 @@ static char *parent_of(const char *path) {
 }
 
 tape_status tape_create(const char *dir, const tape_create_options *options, tape_error *error) {
-    tape_create_options defaults;
-    tape_create_options_init(&defaults);
-    options = options == NULL ? &defaults : options;
+    tape_create_options taken;
+    tape_create_options_init(&taken);
+    options_take(&taken, sizeof taken, options);
     if (dir == NULL || dir[0] == '\0') {
         return error_set(error, TAPE_INVALID, "the store's directory has no name");
     }
-    if (options->segment_bytes < SEGMENT_BYTES_MIN) {
+    if (taken.segment_bytes < SEGMENT_BYTES_MIN) {
         return error_set(error, TAPE_INVALID,
                          "segment_bytes is %" PRIu64 ": it must be at least %" PRIu64,
-                         options->segment_bytes, (uint64_t)SEGMENT_BYTES_MIN);
+                         taken.segment_bytes, (uint64_t)SEGMENT_BYTES_MIN);
     }
     os_disk *disk = os_disk_linux();
     size_t length = strlen(dir);
@@ -132,7 +132,7 @@ tape_status tape_create(const char *dir, const tape_create_options *options, tap
     }
     bool made = status == TAPE_OK;
     if (status == TAPE_OK) {
-        status = journal_create(disk, making, options->segment_bytes, &identity, error);
+        status = journal_create(disk, making, taken.segment_bytes, &identity, error);
     }
     if (status == TAPE_OK) {
         status = os_rename(disk, making, target, error);
@@ -159,7 +159,6 @@ void tape_open_options_init(tape_open_options *options) {
         .query_memory_bytes = QUERY_BYTES_DEFAULT,
         .retain_bytes = UINT64_MAX,
         .journal_cpu = -1,
-        .control_socket = true,
     };
 }
 
@@ -243,10 +242,10 @@ static tape_status open_parts(tape *db, tape_error *error) {
 tape_status tape_open(const char *dir, const tape_open_options *options, tape **out,
                       tape_error *error) {
     *out = NULL;
-    tape_open_options defaults;
-    tape_open_options_init(&defaults);
-    options = options == NULL ? &defaults : options;
-    tape_status status = open_check_options(options, error);
+    tape_open_options taken;
+    tape_open_options_init(&taken);
+    options_take(&taken, sizeof taken, options);
+    tape_status status = open_check_options(&taken, error);
     if (status != TAPE_OK) {
         return status;
     }
@@ -259,7 +258,7 @@ tape_status tape_open(const char *dir, const tape_open_options *options, tape **
     tape *db = mem_zalloc(sizeof *db);
     db->disk = disk;
     db->dir = mem_strdup(dir);
-    db->options = *options;
+    db->options = taken;
     (void)pthread_mutex_init(&db->unique_mutex, NULL);
     (void)pthread_mutex_init(&db->columns_mutex, NULL);
     (void)pthread_mutex_init(&db->flush_mutex, NULL);
@@ -389,6 +388,11 @@ tape_status tape_append(tape *db, const tape_record *records, size_t count,
                         tape_error *error) {
     static const tape_append_options defaults = {sizeof(tape_append_options), TAPE_WRITTEN, 0,
                                                  APPEND_TIMEOUT_NS};
+    tape_append_options taken = defaults;
+    if (options != NULL && options->size_bytes != sizeof taken) {
+        options_take(&taken, sizeof taken, options);
+        options = &taken;
+    }
     options = options == NULL ? &defaults : options;
     if (result != NULL) {
         *result = (tape_append_result){0};
