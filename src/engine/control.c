@@ -222,10 +222,6 @@ static void control_stop(void *context) {
 tape_status tape_control_serve(tape *db, tape_control_handler handler, void *context,
                                tape_error *error) {
     ASSERT(db != NULL && handler != NULL);
-    if (!db->options.control_socket) {
-        return error_set(error, TAPE_FORBIDDEN,
-                         "%s was opened with control_socket false: it answers nobody", db->dir);
-    }
     if (db->on_close != NULL) {
         return error_set(error, TAPE_EXISTS, "%s answers other processes already", db->dir);
     }

@@ -42,7 +42,6 @@ static int place_init(void **state) {
     tape_open_options open;
     tape_open_options_init(&open);
     open.window_bytes = MIB(8);
-    open.control_socket = false;
     must(tape_open(p.dir, &open, &p.db, &error), &error);
     return 0;
 }
