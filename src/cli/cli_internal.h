@@ -77,8 +77,6 @@ extern const cli_verb cli_verbs[];
 extern const size_t cli_verb_count;
 const cli_verb *cli_verb_named(const char *name);
 int cli_help(cli *c, const char *verb);
-/* The nearest of `count` names to `word`, or NULL when none is near. */
-const char *cli_nearest(const char *word, const char *const *names, size_t count);
 
 /* --- words (args.c) --- */
 /* Reads the words after the verb: options anywhere, "--" ends them. Prints a USAGE error and
@@ -92,6 +90,8 @@ bool args_u64(cli *c, const cli_args *args, const char *option, uint64_t *out);
 bool args_f64(cli *c, const cli_args *args, const char *option, double *out);
 bool args_level(cli *c, const cli_args *args, const char *option, tape_level *out);
 bool args_format(cli *c, const cli_args *args, result_format *out);
+/* The nearest of `count` names to `word`, or NULL when none is near. (nearest.c) */
+const char *cli_nearest(const char *word, const char *const *names, size_t count);
 /* The table called `name`, or NULL after a USAGE error. */
 const tape_table_info *args_table(cli *c, const char *name);
 
