@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Runs the measuring programs and prints the table of what they found.
 
-    bench/run                       all of them; writes bench/results/DATE.json, docs/BENCHMARKS.md
-    bench/run append_written sql    those; prints only
-    bench/run --report FILE         writes docs/BENCHMARKS.md from recorded results
+    bench/run                     all of them; writes bench/results/DATE.json and docs/BENCHMARKS.md
+    bench/run append_written sql  those; prints only
+    bench/run --report FILE       writes docs/BENCHMARKS.md from recorded results
 
 The programs are built by `make bench` (or ninja, with -Dbench=true) in the build directory: BUILD,
-or --build DIR; default build. TMPDIR says on which file system the stores are made; they are removed
-afterwards. BENCH_LONG=1 runs the sustained load for 10 minutes, BENCH_ROWS sets the rows of the SQL
-measurements, BENCH_SCALE=0.1 runs a tenth of everything: for trying out, never for figures.
+or --build DIR; default build. TMPDIR says on which file system the stores are made; they are
+removed afterwards. BENCH_LONG=1 runs the sustained load for 10 minutes, BENCH_ROWS sets the rows of
+the SQL measurements, BENCH_SCALE=0.1 runs a tenth of everything: for trying out, never for figures.
 
 Why a row is short of its target stands in bench/notes.json, by row.
 """
