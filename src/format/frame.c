@@ -56,10 +56,16 @@ frame_verdict frame_read(const void *data, size_t available, uint64_t salt, uint
         }
         return FRAME_BAD_CRC;
     }
-    for (uint64_t i = size_bytes; i < span; i++) {
-        if (bytes[i] != 0) {
-            return FRAME_BAD_PADDING;
-        }
+    uint64_t at = size_bytes;
+    uint64_t rest = 0;
+    for (; at % 8 != 0; at++) {
+        rest |= bytes[at];
+    }
+    for (; at < span; at += 8) {
+        rest |= load_u64(bytes + at);
+    }
+    if (rest != 0) {
+        return FRAME_BAD_PADDING;
     }
     *out = header;
     return FRAME_VALID;
