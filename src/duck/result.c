@@ -523,9 +523,10 @@ tape_status duck_session_write_parquet(duck_session *s, struct ArrowArrayStream 
         return error_set(error, TAPE_SQL, "DuckDB does not take the result's columns");
     }
     char *quoted = duck_quote(path);
-    char *sql = mem_printf("COPY (SELECT * FROM tape_stream) TO %s "
-                           "(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
-                           quoted);
+    char *sql =
+        mem_printf("COPY (SELECT * FROM tape_stream) TO %s "
+                   "(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, USE_TMP_FILE false)",
+                   quoted);
     tape_status status = duck_session_each(s, sql, take_count, rows, error);
     free(sql);
     free(quoted);

@@ -91,18 +91,18 @@ void problem_from_error(row_problem *problem, const tape_table_info *table,
         problem_set(problem, "", "", 0, text);
         return;
     }
-    size_t name_size = strcspn(text + prefix, " [");
+    size_t name_size = strcspn(text + prefix, " [:");
     char *name = mem_printf("%.*s", (int)name_size, text + prefix);
     const char *rest = text + prefix + name_size;
-    const char *value = strstr(rest, " is ");
+    rest += strcspn(rest, " ");
+    rest += strspn(rest, " ");
     const char *colon = NULL;
     for (const char *at = strstr(rest, ": "); at != NULL; at = strstr(at + 1, ": ")) {
         colon = at;
     }
-    rest += *rest == ' ';
     bool worded = strncmp(rest, "is empty", 8) == 0 || strncmp(rest, "is given", 8) == 0;
-    if (!worded && value != NULL && colon != NULL && value + 4 <= colon) {
-        value += 4;
+    if (strncmp(rest, "is ", 3) == 0 && !worded && colon != NULL) {
+        const char *value = rest + 3;
         bool quoted = *value == '"' && colon - value >= 2 && colon[-1] == '"';
         problem_set(problem, name, value + quoted, (size_t)(colon - value) - (quoted ? 2 : 0),
                     colon + 2);

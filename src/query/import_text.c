@@ -49,7 +49,9 @@ static tape_status read_more(row_source *s, tape_error *error) {
                               "%s: a row is longer than %llu bytes: is a quote not closed?",
                               s->file->path, (unsigned long long)IMPORT_ROW_BYTES_MAX);
     }
-    memmove(s->buffer, s->buffer + s->start, size);
+    if (size > 0) {
+        memmove(s->buffer, s->buffer + s->start, size);
+    }
     s->next -= s->start;
     s->start = 0;
     s->end = size;
@@ -240,10 +242,11 @@ static row_outcome next_csv_row(row_source *s, size_t *size, size_t *count, row_
     problem_set(problem, column_name(s, *count - 1), "", 0,
                 outcome == SPLIT_OPEN ? "a quote is not closed"
                                       : "there is text after a closing quote");
-    /* As it is, it would spoil the rows after it: it goes as one cell. */
+    /* As it is, it would spoil the rows after it: it goes as one cell, with more cells than there
+     * are columns, so that it is refused again until somebody mends it. */
     s->told.size = 0;
     csv_append(&s->told, true, s->buffer + s->start, *size);
-    for (size_t n = 1; n < s->column_count; n++) {
+    for (size_t n = 0; n < s->column_count; n++) {
         csv_append(&s->told, false, "", 0);
     }
     buffer_append(&s->told, "", 1);
@@ -317,14 +320,13 @@ static row_outcome ragged(const row_source *s, size_t count, row_problem *proble
     return ROW_BAD;
 }
 
-/* The cells of the row as CSV, without those left out, and with those that are missing. */
+/* The cells of the row as CSV, without those left out. */
 static void tell_cells(row_source *s, size_t count) {
     bool first = true;
     s->told.size = 0;
-    count = count < IMPORT_COLUMNS_MAX ? count : IMPORT_COLUMNS_MAX;
-    for (size_t n = 0; n < count || n < s->column_count; n++) {
+    for (size_t n = 0; n < count && n < IMPORT_COLUMNS_MAX; n++) {
         if (n >= s->column_count || s->fields[n] != NULL) {
-            csv_append(&s->told, first, s->cells[n].text, n < count ? s->cells[n].size : 0);
+            csv_append(&s->told, first, s->cells[n].text, s->cells[n].size);
             first = false;
         }
     }

@@ -136,27 +136,30 @@ static bool is_number(duck_kind kind) {
     return kind == DUCK_INTEGER || kind == DUCK_DECIMAL || kind == DUCK_REAL || kind == DUCK_NULL;
 }
 
+#define NO_LIST "it must be a list of numbers"
+#define NO_NAME "it must be text, the value's name"
+
 /* What the field takes, or NULL when the column's type can become it. */
 static const char *type_problem(const tape_field_info *field, const duck_column *column) {
     duck_kind kind = column->kind;
-    if (kind == DUCK_NULL || kind == DUCK_TEXT) {
+    /* A column of NULLs has the type INTEGER. */
+    if (kind == DUCK_NULL || kind == DUCK_TEXT || kind == DUCK_INTEGER) {
         return NULL;
     }
     switch (field->kind) {
     case TAPE_FIELD_TIME:
-        return kind == DUCK_TIME || kind == DUCK_INTEGER
+        return kind == DUCK_TIME
                    ? NULL
                    : "it must be a timestamp, a date, text, or an integer of nanoseconds";
     case TAPE_FIELD_F64:
         if (field->count > 1) {
-            return kind == DUCK_LIST && is_number(column->element) ? NULL
-                                                                   : "it must be a list of numbers";
+            return kind == DUCK_LIST && is_number(column->element) ? NULL : NO_LIST;
         }
         return is_number(kind) ? NULL : "it must be a number";
     case TAPE_FIELD_ENUM:
-        return "it must be text, the value's name";
+        return NO_NAME;
     case TAPE_FIELD_ID:
-        return kind == DUCK_INTEGER ? NULL : "it must be text or an integer: cast it to VARCHAR";
+        return "it must be text or an integer: cast it to VARCHAR";
     case TAPE_FIELD_U64:
         break;
     }
@@ -269,6 +272,9 @@ static const char *to_number(const duck_value *value, double *out) {
 
 static const char *to_array(const value_source *s, size_t column, const duck_value *value,
                             double *out) {
+    if (value->kind != DUCK_LIST) {
+        return NO_LIST;
+    }
     if (value->size > s->fields[column]->count) {
         return "it has too many elements";
     }
@@ -289,6 +295,9 @@ static const char *to_field(const value_source *s, size_t column, const duck_val
     void *to = (uint8_t *)record + field->offset;
     if (field->kind == TAPE_FIELD_TIME) {
         return to_time(value, to);
+    }
+    if (field->kind == TAPE_FIELD_ENUM) {
+        return NO_NAME;
     }
     return field->count > 1 ? to_array(s, column, value, to) : to_number(value, to);
 }
