@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Counts the tests of a Meson run: tools/count_tests.py TESTLOG.json MESON_STATUS
 
-A cmocka program counts with each of its tests, any other program as one. A program that failed
-counts at least one failure, whatever it printed. Prints "N passed, N failed[, N skipped]".
+A cmocka program, and one that ends with a line "N passed, N failed", counts with each of its tests,
+any other program as one. A program that failed counts at least one failure, whatever it printed.
+Prints "N passed, N failed[, N skipped]".
 """
 import json
 import re
@@ -20,6 +21,9 @@ def count(entry):
         return sum(map(int, re.findall(rf"^\[  {mark}  \] (\d+) test", text, re.M)))
 
     passed, failed, skipped = total("PASSED"), total("FAILED"), total("SKIPPED")
+    told = re.findall(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", text, re.M)
+    if told:
+        passed, failed, skipped = (int(number or 0) for number in told[-1])
     if result not in ("OK", "EXPECTEDFAIL"):
         return passed, max(failed, 1), skipped
     return max(passed, 1), failed, skipped
