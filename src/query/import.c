@@ -18,7 +18,7 @@
 
 #define BATCH_ROWS 1024u
 /* For DuckDB: what it needs to parse in parallel and sort a few million rows; beyond it spills. */
-#define DUCK_BYTES MIB(512)
+#define DUCK_BYTES MIB(256)
 #define DUCK_THREADS 2
 
 struct tape_import {

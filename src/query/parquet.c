@@ -15,10 +15,12 @@
 #define DUCK_THREADS 2
 
 /* Stands between DuckDB and the caller's stream to keep its error. DuckDB may release what it was
- * given; the inner stream is released by us. */
+ * given, or forget to (it asks for the schema twice and keeps one); stream and schema are released
+ * by us. */
 typedef struct relay {
     struct ArrowArrayStream *inner;
-    int failure; /* errno value of the inner stream's error, or 0 */
+    struct ArrowSchema schema; /* release NULL until it was asked for */
+    int failure;               /* errno value of the inner stream's error, or 0 */
     tape_error error;
 } relay;
 
@@ -49,9 +51,21 @@ static int relay_outcome(relay *r, int failure) {
     return failure;
 }
 
+static void schema_release(struct ArrowSchema *self) {
+    self->release = NULL;
+}
+
 static int relay_schema(struct ArrowArrayStream *self, struct ArrowSchema *out) {
     relay *r = self->private_data;
-    return relay_outcome(r, r->inner->get_schema(r->inner, out));
+    if (r->schema.release == NULL) {
+        int failure = relay_outcome(r, r->inner->get_schema(r->inner, &r->schema));
+        if (failure != 0) {
+            return failure;
+        }
+    }
+    *out = r->schema;
+    out->release = schema_release;
+    return 0;
 }
 
 static int relay_next(struct ArrowArrayStream *self, struct ArrowArray *out) {
@@ -124,6 +138,9 @@ tape_status tape_write_parquet(struct ArrowArrayStream *stream, const char *path
     }
     if (status == TAPE_OK && rows != NULL) {
         *rows = written;
+    }
+    if (r.schema.release != NULL) {
+        r.schema.release(&r.schema);
     }
     stream->release(stream);
     free(part);
