@@ -227,14 +227,21 @@ static bool session_ended(query *q, session *s) {
     return timed_out;
 }
 
+/* After session_ended. The session counts as running until its connection is closed or idle, since
+ * a broken database is closed as soon as none runs. */
 static void release_session(query *q, session *s) {
+    (void)pthread_mutex_lock(&q->mutex);
+    bool keep = q->idle_count < SESSIONS_KEPT && !q->broken;
+    (void)pthread_mutex_unlock(&q->mutex);
+    if (!keep) {
+        duck_session_close(&s->duck);
+    }
     (void)pthread_mutex_lock(&q->mutex);
     session **link = &q->running;
     while (*link != s) {
         link = &(*link)->next;
     }
     *link = s->next;
-    bool keep = q->idle_count < SESSIONS_KEPT && !q->broken;
     if (keep) {
         s->next = q->idle;
         q->idle = s;
@@ -242,7 +249,6 @@ static void release_session(query *q, session *s) {
     }
     (void)pthread_mutex_unlock(&q->mutex);
     if (!keep) {
-        duck_session_close(&s->duck);
         free(s);
     }
 }
