@@ -150,5 +150,5 @@ tape_status tape_query(tape *db, const char *sql, const tape_query_options *opti
     uint64_t seq = journal_seq(db->journal, taken.level);
     seq = taken.at != 0 && taken.at < seq ? taken.at : seq;
     tape_status status = engine_columns_reach(db, seq, clock_deadline_ns(taken.timeout_ns), error);
-    return status == TAPE_OK ? query_run(db->query, sql, seq, options, out, error) : status;
+    return status == TAPE_OK ? query_run(db->query, sql, seq, &taken, out, error) : status;
 }
