@@ -16,6 +16,8 @@
 #define TURN_SPINS 256
 #define WAIT_SPINS 128
 #define NO_SPACE_PAUSE_NS INT64_C(10000000)
+/* How long a wait hopes for space on a full disk before it says so, whatever its deadline. */
+#define NO_SPACE_PATIENCE_NS NS_PER_SECOND
 
 tape_status journal_failure(const journal *j, tape_error *error) {
     uint32_t failed = atomic_load_explicit(&j->failed, memory_order_acquire);
@@ -132,7 +134,8 @@ static tape_status append_size(const journal *j, const tape_record *records, siz
     return TAPE_OK;
 }
 
-static tape_status append_await_room(journal *j, int64_t deadline_ns, tape_error *error);
+static tape_status append_await_room(journal *j, int64_t deadline_ns, int64_t *full_since,
+                                     tape_error *error);
 
 tape_status journal_append(journal *j, const tape_record *records, size_t count, int64_t timeout_ns,
                            uint64_t *first_seq, tape_error *error) {
@@ -150,10 +153,11 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
     }
     window_range range;
     int64_t deadline_ns = 0;
+    int64_t full_since = 0;
     while (UNLIKELY(!window_claim(&j->w, bytes, (uint32_t)count, WINDOW_RESERVE_BYTES,
                                   j->place.identity.segment_bytes, &range))) {
         deadline_ns = deadline_ns == 0 ? clock_deadline_ns(timeout_ns) : deadline_ns;
-        status = append_await_room(j, deadline_ns, error);
+        status = append_await_room(j, deadline_ns, &full_since, error);
         if (status != TAPE_OK) {
             return status;
         }
@@ -196,18 +200,26 @@ uint64_t journal_seq(const journal *j, tape_level level) {
     }
 }
 
-/* One step towards durable: flush if nobody does, else sleep until durable moves. */
-static tape_status wait_step(journal *j, int64_t deadline_ns, tape_error *error) {
+/* One step towards durable: flush if nobody does, else sleep until durable moves. `full_since` is
+ * the wait's memory of when the disk was first found full; 0 at the start. */
+static tape_status wait_step(journal *j, int64_t deadline_ns, int64_t *full_since,
+                             tape_error *error) {
     uint32_t word = atomic_load(&j->durable_word);
     if (pthread_mutex_trylock(&j->flush_mutex) == 0) {
         tape_status status = journal_flush(j, false, error);
         pthread_mutex_unlock(&j->flush_mutex);
         journal_notify(j);
-        if (status == TAPE_NO_SPACE && clock_monotonic_ns() < deadline_ns) {
-            os_sleep_ns(NO_SPACE_PAUSE_NS);
-            return TAPE_OK;
+        if (status != TAPE_NO_SPACE) {
+            *full_since = 0;
+            return status;
         }
-        return status;
+        int64_t now = clock_monotonic_ns();
+        *full_since = *full_since == 0 ? now : *full_since;
+        if (now >= deadline_ns || now - *full_since >= NO_SPACE_PATIENCE_NS) {
+            return TAPE_NO_SPACE;
+        }
+        os_sleep_ns(NO_SPACE_PAUSE_NS);
+        return TAPE_OK;
     }
     int64_t until = clock_monotonic_ns() + NO_SPACE_PAUSE_NS;
     atomic_fetch_add(&j->waiters, 1);
@@ -225,10 +237,11 @@ tape_status journal_wait(journal *j, uint64_t seq, tape_level level, int64_t dea
             return status;
         }
     }
+    int64_t full_since = 0;
     for (uint32_t spins = 0; journal_seq(j, level) < seq; spins++) {
         tape_status status = journal_failure(j, error);
         if (status == TAPE_OK && level != TAPE_WRITTEN && j->writable) {
-            status = wait_step(j, deadline_ns, error);
+            status = wait_step(j, deadline_ns, &full_since, error);
         } else if (spins > WAIT_SPINS) {
             os_sleep_ns(50000);
         }
@@ -245,7 +258,8 @@ tape_status journal_wait(journal *j, uint64_t seq, tape_level level, int64_t dea
     return TAPE_OK;
 }
 
-static tape_status append_await_room(journal *j, int64_t deadline_ns, tape_error *error) {
+static tape_status append_await_room(journal *j, int64_t deadline_ns, int64_t *full_since,
+                                     tape_error *error) {
     if (clock_monotonic_ns() >= deadline_ns) {
         atomic_fetch_add_explicit(&j->busy, 1, memory_order_relaxed);
         if (atomic_load(&j->blocked)) {
@@ -262,7 +276,7 @@ static tape_status append_await_room(journal *j, int64_t deadline_ns, tape_error
             "with a larger window",
             j->w.mask + 1);
     }
-    tape_status status = wait_step(j, deadline_ns, error);
+    tape_status status = wait_step(j, deadline_ns, full_since, error);
     return status == TAPE_OK ? journal_failure(j, error) : status;
 }
 
@@ -278,19 +292,56 @@ static void journal_destroy(journal *j) {
     free(j);
 }
 
+/* Brings the chain to where the dead owner had it: folded at the commit frames it had published. */
+static tape_status take_over_chain(journal *j, uint64_t from, uint64_t to, tape_error *error) {
+    while (from < to) {
+        const uint8_t *bytes = window_at(&j->w, from);
+        frame_header header;
+        memcpy(&header, bytes, sizeof header);
+        if (header.type == FRAME_COMMIT) {
+            frame_commit commit;
+            uint8_t folded[16];
+            memcpy(&commit, bytes + FRAME_HEADER_BYTES, sizeof commit);
+            segment_writer_hash(&j->sw, &j->w, from);
+            segment_writer_fold(&j->sw, folded);
+            if (memcmp(folded, commit.chain, sizeof folded) != 0) {
+                return error_set(error, TAPE_CORRUPT,
+                                 "the live window does not continue the journal: the chain differs "
+                                 "after seq %" PRIu64,
+                                 commit.last_seq);
+            }
+        }
+        from += frame_span(header.size_bytes);
+    }
+    return TAPE_OK;
+}
+
+/* After the take-over the disk must say that it holds what the window did. */
+static tape_status open_find_end_again(journal *j, const journal_options *options, uint64_t seq,
+                                       journal_end *end, tape_error *error) {
+    tape_status status = journal_end_find(&j->place, options->checkpoint_seq, end, error);
+    if (status == TAPE_OK && end->seq != seq) {
+        status = error_set_file(error, TAPE_CORRUPT, j->place.dir, TAPE_NO_OFFSET,
+                                "%s: the live window of the last owner reached seq %" PRIu64
+                                ", but only seq %" PRIu64 " was found after writing it out",
+                                j->place.dir, seq, end->seq);
+    }
+    return status;
+}
+
 /* Moves what a killed owner left in its window to disk, through the same flush as ever. */
-static tape_status open_take_over(journal *j, journal_sync sync, journal_end *end,
-                                  journal_recovery *recovery, tape_error *error) {
+static tape_status open_take_over(journal *j, const journal_options *options, journal_sync sync,
+                                  journal_end *end, journal_recovery *recovery, tape_error *error) {
     tape_status status = window_open(&j->place, true, &j->w, NULL);
     if (status != TAPE_OK) {
         return TAPE_OK; /* none of this boot: the machine restarted, or the last owner closed */
     }
     window_control *control = j->w.control;
     uint64_t written = atomic_load(&control->written_position);
+    uint64_t seq = atomic_load(&control->written_seq);
     status = journal_end_check_window(&j->place, end, &j->w, &recovery->records_from_window, error);
     if (status == TAPE_OK && written > end->position) {
         /* The owner is dead: claims it did not publish are void. */
-        uint64_t seq = atomic_load(&control->written_seq);
         atomic_store(&control->claim,
                      (uint64_t)(uint32_t)(written / FRAME_ALIGN) << 32 | (uint32_t)seq);
         atomic_store(&control->durable_seq, end->seq);
@@ -299,22 +350,26 @@ static tape_status open_take_over(journal *j, journal_sync sync, journal_end *en
         status = segment_writer_open(&j->sw, &j->place, sync, j->w.mask + 1, end, error);
         j->sw.epoch = j->epoch;
         if (status == TAPE_OK) {
+            status = take_over_chain(j, end->position, written, error);
+        }
+        if (status == TAPE_OK) {
             status = journal_flush(j, true, error);
         }
         segment_writer_close(&j->sw);
+        if (status == TAPE_OK) {
+            status = open_find_end_again(j, options, seq, end, error);
+        }
     }
     if (status == TAPE_OK) {
-        if (control->epoch > end->epoch) {
-            end->epoch = control->epoch;
-        }
+        end->epoch = control->epoch > end->epoch ? control->epoch : end->epoch;
         atomic_store(&control->state, WINDOW_CLOSED);
+        status = window_remove(&j->place, error);
     }
     window_close(&j->w);
     return status;
 }
 
-/* Finds the end, cuts a torn tail, takes over a window; then the end is found anew, so that what is
- * opened is what the disk says. */
+/* Finds the end, cuts a torn tail, takes over a window. What is opened is what the disk says. */
 static tape_status open_recover(journal *j, const journal_options *options, journal_sync sync,
                                 journal_end *end, journal_recovery *recovery, tape_error *error) {
     int64_t start = clock_monotonic_ns();
@@ -324,13 +379,8 @@ static tape_status open_recover(journal *j, const journal_options *options, jour
     }
     if (status == TAPE_OK) {
         recovery->records = end->records;
-        status = open_take_over(j, sync, end, recovery, error);
+        status = open_take_over(j, options, sync, end, recovery, error);
     }
-    uint64_t epoch = end->epoch;
-    if (status == TAPE_OK && recovery->records_from_window > 0) {
-        status = journal_end_find(&j->place, options->checkpoint_seq, end, error);
-    }
-    end->epoch = epoch > end->epoch ? epoch : end->epoch;
     recovery->last_seq = end->seq;
     recovery->duration_ns = clock_monotonic_ns() - start;
     return status;
@@ -477,11 +527,7 @@ tape_status journal_close(journal **handle, tape_error *error) {
             /* Only now is the window no longer needed; after a failure it stays for the next open.
              */
             atomic_store_explicit(&j->w.control->state, WINDOW_CLOSED, memory_order_release);
-            char *name = window_name(&j->place, NULL);
-            if (name != NULL) {
-                status = os_shm_remove(j->place.disk, name, error);
-            }
-            free(name);
+            status = window_remove(&j->place, error);
         }
     }
     journal_destroy(j);

@@ -471,6 +471,56 @@ static void full_disk_refuses_appends_and_loses_nothing(void **state) {
     os_sim_destroy(&sim);
 }
 
+/* Fills disk and window, dies, and is opened in vain until there is space again. */
+static void full_disk_and_a_crash_lose_nothing_written(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= scale(20, 500); seed++) {
+        os_sim *sim = os_sim_create(seed);
+        os_disk *disk = os_sim_process_start(sim);
+        tape_error error = {0};
+        journal_identity identity;
+        journal *j = NULL;
+        journal_recovery recovery;
+        outcome o = {0};
+        note_end(&o, 0);
+        os_sim_set_capacity(sim, 3 * (SEGMENT + SEGMENT_HEADER_BYTES) + KIB(16));
+        assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
+        assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
+        assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
+                         TAPE_OK);
+        assert_int_equal(append_groups(j, 100000, &o, &error), TAPE_NO_SPACE);
+        tape_status status = TAPE_OK;
+        for (uint64_t i = 0; status == TAPE_OK && i < seed * 40; i++) {
+            tape_tick tick = tick_of(o.appended + 1);
+            tape_record record = TAPE_RECORD(TICKS, &tick);
+            uint64_t seq = 0;
+            status = journal_append(j, &record, 1, 0, &seq, &error);
+            if (status == TAPE_OK) {
+                note_end(&o, ++o.appended);
+                o.written = o.appended;
+            }
+        }
+        if (seed % 2 == 0) {
+            os_sim_process_crash(disk);
+            (void)!journal_close(&j, NULL);
+        } else {
+            assert_int_equal(journal_close(&j, &error), TAPE_NO_SPACE);
+            os_sim_process_crash(disk);
+        }
+        for (uint64_t vain = 0; vain < 3; vain++) {
+            disk = os_sim_process_start(sim);
+            assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
+                             TAPE_NO_SPACE);
+            os_sim_process_crash(disk);
+        }
+        os_sim_set_capacity(sim, MIB(64));
+        check_recovered(os_sim_process_start(sim), JOURNAL_SYNC_FDATASYNC, &o, o.written,
+                        "full disk", seed);
+        free(o.ends);
+        os_sim_destroy(&sim);
+    }
+}
+
 static void checkpoint_removes_only_what_is_not_needed(void **state) {
     (void)state;
     os_sim *sim = os_sim_create(5);
@@ -605,6 +655,7 @@ int main(void) {
         cmocka_unit_test(missing_segment_is_refused_by_name),
         cmocka_unit_test(failed_write_or_sync_stops_the_journal_for_good),
         cmocka_unit_test(full_disk_refuses_appends_and_loses_nothing),
+        cmocka_unit_test(full_disk_and_a_crash_lose_nothing_written),
         cmocka_unit_test(checkpoint_removes_only_what_is_not_needed),
         cmocka_unit_test(window_that_is_damaged_is_refused),
         cmocka_unit_test(damaged_identity_and_newer_format_are_refused),

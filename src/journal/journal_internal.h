@@ -112,6 +112,8 @@ tape_status window_create(const journal_place *place, uint64_t ring_bytes, uint6
 tape_status window_open(const journal_place *place, bool writable, window *out,
                         tape_error *error) TAPE_CHECKED;
 void window_close(window *w);
+/* Removes the name; who has the window mapped keeps it. */
+tape_status window_remove(const journal_place *place, tape_error *error) TAPE_CHECKED;
 
 typedef struct window_range {
     uint64_t start; /* of the first frame; a pad of start - pad bytes goes before it */

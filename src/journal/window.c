@@ -130,6 +130,16 @@ tape_status window_open(const journal_place *place, bool writable, window *out, 
     return status;
 }
 
+tape_status window_remove(const journal_place *place, tape_error *error) {
+    char *name = window_name(place, error);
+    if (name == NULL) {
+        return error == NULL ? TAPE_IO : error->status;
+    }
+    tape_status status = os_shm_remove(place->disk, name, error);
+    free(name);
+    return status;
+}
+
 void window_close(window *w) {
     if (w->shm.data != NULL) {
         os_shm_close(&w->shm);

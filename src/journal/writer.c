@@ -256,6 +256,12 @@ static bool flush_commit(journal *j, window_range *range, uint64_t *last_seq) {
     return true;
 }
 
+/* Whether what is written, and a commit frame behind it, goes beyond the active segment. */
+static bool flush_needs_segment(const journal *j, uint64_t written) {
+    uint64_t last = written + frame_span(FRAME_HEADER_BYTES + sizeof(frame_commit)) - 1;
+    return segment_of(&j->place, last) != j->sw.index;
+}
+
 tape_status journal_flush(journal *j, bool seal, tape_error *error) {
     window_control *control = j->w.control;
     segment_writer *sw = &j->sw;
@@ -267,12 +273,9 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
     if (written == sw->position && !seal) {
         return TAPE_OK;
     }
-    if (atomic_load(&j->blocked)) {
+    if (flush_needs_segment(j, written)) {
+        /* Before the commit frame is published, so that trying again and again changes nothing. */
         status = segment_writer_prepare(sw, error);
-        if (status == TAPE_NO_SPACE) {
-            return status;
-        }
-        atomic_store(&j->blocked, false);
     }
     if (status == TAPE_OK) {
         bool records = written != sw->position;
@@ -285,6 +288,7 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
         if (status == TAPE_OK) {
             flush_advance(j, range.end, last_seq);
             atomic_store_explicit(&j->sealed, !records, memory_order_release);
+            atomic_store(&j->blocked, false);
             atomic_fetch_add_explicit(&j->syncs, 1, memory_order_relaxed);
             return TAPE_OK;
         }
