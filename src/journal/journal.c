@@ -423,6 +423,7 @@ static tape_status open_begin_epoch(journal *j, uint64_t last_seq, tape_error *e
 static tape_status open_writable(journal *j, const journal_options *options, journal_sync sync,
                                  const journal_end *end, tape_error *error) {
     j->epoch = end->epoch + 1;
+    window_sweep(&j->place);
     tape_status status = window_create(&j->place, options->window_bytes, j->epoch, end->position,
                                        end->seq, end->append_ts, &j->w, error);
     if (status != TAPE_OK) {

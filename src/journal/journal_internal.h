@@ -78,6 +78,9 @@ typedef struct window_control {
     _Alignas(CACHE_LINE_BYTES) uint64_t segment_bytes;
     uint64_t start_position; /* the window holds nothing before it */
     int64_t owner_pid;
+    uint64_t device; /* of DIR, with its inode and path: to tell when it is gone */
+    uint64_t inode;
+    char path[1024];
 
     /* Low 32 bits of (position / FRAME_ALIGN), low 32 bits of the last claimed seq: see
      * window_claim. */
@@ -112,6 +115,9 @@ tape_status window_create(const journal_place *place, uint64_t ring_bytes, uint6
 tape_status window_open(const journal_place *place, bool writable, window *out,
                         tape_error *error) TAPE_CHECKED;
 void window_close(window *w);
+/* Removes the windows of killed owners whose directory is gone too: nobody will ever take them
+ * over, and they are memory. */
+void window_sweep(const journal_place *place);
 /* Removes the name; who has the window mapped keeps it. */
 tape_status window_remove(const journal_place *place, tape_error *error) TAPE_CHECKED;
 

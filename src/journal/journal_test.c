@@ -4,6 +4,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -245,6 +246,53 @@ static void journal_window_of_a_killed_owner_is_taken_over(void **state) {
     assert_int_equal(read_all(p->root, 0), 1051);
 }
 
+static bool window_exists(const char *name) {
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", os_shm_dir(), name);
+    return access(path, F_OK) == 0;
+}
+
+/* Windows of killed owners are swept when their directory is gone and everything in them is
+ * durable. */
+static void journal_windows_whose_directory_is_gone_are_swept(void **state) {
+    place *p = *state;
+    char *names[2] = {NULL, NULL};
+    char roots[2][96];
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(roots[i], sizeof roots[i], "%s/%zu", p->root, i);
+        assert_int_equal(mkdir(roots[i], 0777), 0);
+        make_store(roots[i]);
+        journal_place where;
+        tape_error error;
+        assert_int_equal(journal_place_init(&where, os_disk_linux(), roots[i], &error), TAPE_OK);
+        names[i] = window_name(&where, &error);
+        journal_place_deinit(&where);
+        pid_t child = fork();
+        if (child == 0) {
+            journal *j = open_journal(roots[i], false);
+            (void)append_ticks(j, 1, 50);
+            (void)!journal_wait(j, 50, TAPE_DURABLE, INT64_MAX, NULL);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        assert_true(window_exists(names[i]));
+    }
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf %s", roots[0]);
+    assert_int_equal(system(command), 0);
+    make_store(p->root);
+    journal *j = open_journal(p->root, false);
+    assert_false(window_exists(names[0]));
+    assert_true(window_exists(names[1])); /* its directory is there: it waits to be taken over */
+    assert_int_equal(journal_close(&j, NULL), TAPE_OK);
+    j = open_journal(roots[1], false);
+    assert_int_equal(journal_seq(j, TAPE_DURABLE), 50);
+    assert_int_equal(journal_close(&j, NULL), TAPE_OK);
+    assert_false(window_exists(names[1]));
+    free(names[0]);
+    free(names[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(journal_appends_get_gapless_seqs_and_are_read_back,
@@ -253,6 +301,8 @@ int main(void) {
                                         place_make, place_remove),
         cmocka_unit_test_setup_teardown(journal_window_of_a_killed_owner_is_taken_over, place_make,
                                         place_remove),
+        cmocka_unit_test_setup_teardown(journal_windows_whose_directory_is_gone_are_swept,
+                                        place_make, place_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,9 +10,7 @@
  * found. */
 #include "journal/journal_internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #define COPY_BYTES KIB(256)
@@ -176,18 +174,17 @@ uint64_t journal_reader_next_seq(const journal_reader *r) {
 }
 
 bool journal_reader_owner_alive(journal_reader *r) {
-    if (r->w.control == NULL) {
-        window w;
-        if (window_open(&r->place, false, &w, NULL) != TAPE_OK) {
-            return false;
-        }
-        pid_t pid = (pid_t)w.control->owner_pid;
-        window_close(&w);
-        return kill(pid, 0) == 0 || errno == EPERM;
+    if (r->w.control != NULL) {
+        return atomic_load_explicit(&r->w.control->state, memory_order_acquire) == WINDOW_LIVE &&
+               os_process_alive(r->w.control->owner_pid);
     }
-    pid_t pid = (pid_t)r->w.control->owner_pid;
-    return atomic_load_explicit(&r->w.control->state, memory_order_acquire) == WINDOW_LIVE &&
-           (kill(pid, 0) == 0 || errno == EPERM);
+    window w;
+    if (window_open(&r->place, false, &w, NULL) != TAPE_OK) {
+        return false;
+    }
+    bool alive = os_process_alive(w.control->owner_pid);
+    window_close(&w);
+    return alive;
 }
 
 /* Whole frames in the ring from r->position, copied out; *size 0 when they have been overwritten.

@@ -13,13 +13,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define WINDOW_PREFIX "tape."
+
 char *window_name(const journal_place *place, tape_error *error) {
     os_stat stat;
     if (os_path_stat(place->disk, place->root, &stat, error) != TAPE_OK) {
         return NULL;
     }
     buffer name = {0};
-    buffer_append_text(&name, "tape.");
+    buffer_append_text(&name, WINDOW_PREFIX);
     for (size_t i = 0; i < 16; i++) {
         buffer_printf(&name, "%02x", place->identity.store_id[i]);
     }
@@ -27,6 +29,64 @@ char *window_name(const journal_place *place, tape_error *error) {
     buffer_printf(&name, ".%" PRIx64 ".%" PRIx64, stat.device, stat.inode);
     buffer_append(&name, "", 1);
     return (char *)name.data;
+}
+
+/* --- windows that nobody will come for --- */
+
+/* A directory that was moved after its owner was killed looks like one that was removed. Such a
+ * window is kept for a while unless everything in it is durable. */
+#define SWEEP_AGE_NS (INT64_C(3600) * NS_PER_SECOND)
+
+static bool window_is_stale(const journal_place *place, const window_control *control) {
+    os_stat stat;
+    if (control->magic != WINDOW_MAGIC || control->version != WINDOW_VERSION ||
+        os_process_alive(control->owner_pid) ||
+        memchr(control->path, '\0', sizeof control->path) == NULL || control->path[0] != '/') {
+        return false;
+    }
+    tape_status status = os_path_stat(place->disk, control->path, &stat, NULL);
+    if (status != TAPE_OK && status != TAPE_NOT_FOUND) {
+        return false;
+    }
+    if (status == TAPE_OK && stat.device == control->device && stat.inode == control->inode) {
+        return false;
+    }
+    uint64_t written = atomic_load_explicit(&control->written_position, memory_order_acquire);
+    uint64_t durable = atomic_load_explicit(&control->durable_position, memory_order_acquire);
+    int64_t last = atomic_load_explicit(&control->last_append_ts, memory_order_relaxed);
+    return written == durable || clock_realtime_ns() - last > SWEEP_AGE_NS;
+}
+
+static void sweep_visit(void *context, const char *name, bool is_dir, uint64_t size) {
+    const journal_place *place = context;
+    os_shm head = {0};
+    if (is_dir || size < WINDOW_CONTROL_BYTES ||
+        strncmp(name, WINDOW_PREFIX, strlen(WINDOW_PREFIX)) != 0 ||
+        os_shm_open(place->disk, name, WINDOW_CONTROL_BYTES, 0, false, &head, NULL) != TAPE_OK) {
+        return;
+    }
+    const window_control *control = (const window_control *)(const void *)head.data;
+    if (window_is_stale(place, control) && os_shm_remove(place->disk, name, NULL) == TAPE_OK) {
+        log_line(LOG_INFO, "removed the live window of %s, which is gone", control->path);
+    }
+    os_shm_close(&head);
+}
+
+void window_sweep(const journal_place *place) {
+    tape_status ignored = os_dir_list(place->disk, os_shm_dir(), sweep_visit, (void *)place, NULL);
+    (void)ignored;
+}
+
+static void window_note_place(const journal_place *place, window_control *control) {
+    os_stat stat;
+    char *path = os_path_real(place->root);
+    if (path != NULL && strlen(path) < sizeof control->path &&
+        os_path_stat(place->disk, path, &stat, NULL) == TAPE_OK) {
+        control->device = stat.device;
+        control->inode = stat.inode;
+        memcpy(control->path, path, strlen(path) + 1);
+    }
+    free(path);
 }
 
 static void window_attach(window *w) {
@@ -63,6 +123,7 @@ tape_status window_create(const journal_place *place, uint64_t ring_bytes, uint6
     control->segment_bytes = place->identity.segment_bytes;
     control->start_position = position;
     control->owner_pid = getpid();
+    window_note_place(place, control);
     atomic_init(&control->claim,
                 (uint64_t)(uint32_t)(position / FRAME_ALIGN) << 32 | (uint32_t)seq);
     atomic_init(&control->written_position, position);

@@ -362,7 +362,7 @@ static int64_t lock_find_owner(int fd) {
     int64_t pid = 0;
     for (int i = 0; i < PID_TRIES_MAX; i++) {
         pid = lock_read_pid(fd);
-        if (pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM)) {
+        if (os_process_alive(pid)) {
             break;
         }
         os_sleep_ns(PID_RETRY_NS);
@@ -488,6 +488,14 @@ static tape_status linux_boot_id(os_disk *disk, uint8_t out[16], tape_error *err
                               "%s holds no boot id: is /proc mounted?", path);
     }
     return TAPE_OK;
+}
+
+bool os_process_alive(int64_t pid) {
+    return pid > 0 && pid <= INT32_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+char *os_path_real(const char *path) {
+    return realpath(path, NULL);
 }
 
 void os_random(void *data, size_t size) {

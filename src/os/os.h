@@ -127,6 +127,11 @@ void os_shm_prefault(os_shm *shm, size_t offset, size_t size);
 
 /* An id that changes at every boot of the machine (16 bytes). */
 tape_status os_boot_id(os_disk *disk, uint8_t out[16], tape_error *error) TAPE_CHECKED;
+/* Whether a process with this id runs on this machine. */
+bool os_process_alive(int64_t pid);
+/* The path from the root, without links; NULL when there is nothing at `path`. Caller frees. Real
+ * paths alone: not for the simulated disk. */
+char *os_path_real(const char *path);
 /* Random bytes from the operating system. */
 void os_random(void *data, size_t size);
 
