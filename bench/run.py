@@ -181,8 +181,7 @@ def ratio_cell(row):
     if ratio is None:
         return ""
     spread = f" ({number(ratio['q1'])} to {number(ratio['q3'])})" if ratio["rounds"] > 1 else ""
-    kind = "" if row["ratio_of"] == "tape / peer" else " better"
-    return f"{number(ratio['median'])}x{kind}{spread}"
+    return f"{row['ratio_of']}: {number(ratio['median'])}{spread}"
 
 
 def target_cell(row):
@@ -191,7 +190,7 @@ def target_cell(row):
     sign = "≤" if row["goal"] == "<=" else "≥"
     if row["ratio"] is None:
         return f"{sign} {figure(row['target'], row['unit'])}"
-    return f"{sign} {number(row['target'])}x"
+    return f"{sign} {number(row['target'])}"
 
 
 def reached_cell(row):
@@ -304,10 +303,10 @@ INTRODUCTION = """\
 Written by `bench/run` (`make bench`); do not edit. Every ratio was taken side by side in one run:
 same machine, same records, same durability, same threads, peers at the settings their documents
 advise. tape and its peers take turns in short rounds; a ratio is taken per round, and what stands
-here is the median of the rounds with its quartiles. "1.5x" is tape's figure divided by the
-peer's; "1.5x better" is how much less time tape needs. Latencies at a fixed rate count from the
-time an append was due (no coordinated omission). A record is a tick: 96 bytes of struct, 128 bytes
-in the journal; peers store a key of 16 bytes and the same 96 bytes."""
+here is the median of the rounds with its quartiles. Each ratio says which figure is divided by
+which. Latencies at a fixed rate count from the time an append was due (no coordinated omission). A
+record is a tick: 96 bytes of struct, 128 bytes in the journal; peers store a key of 16 bytes and
+the same 96 bytes."""
 
 
 def report(results, notes):
