@@ -131,7 +131,8 @@ int cli_width(const cli *c);
 bool cli_stopped(void);
 /* From now on, Ctrl-C and SIGTERM set the flag instead of ending the process. */
 void cli_catch_stop(void);
-void cli_clear_stop(void);
+/* Forgets Ctrl-C. False when the process was asked to end, which stays. */
+bool cli_clear_stop(void);
 /* Whether `out`'s reader went away, or this process was asked to stop. For long work. */
 bool cli_cancelled(void *cli_pointer);
 

@@ -13,20 +13,23 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static atomic_bool stopped;
+static atomic_int stop_signal; /* 0: none came */
 
 static void on_stop(int signal_number) {
-    (void)signal_number;
-    atomic_store(&stopped, true);
+    atomic_store(&stop_signal, signal_number);
 }
 
 bool cli_stopped(void) {
-    return atomic_load(&stopped);
+    return atomic_load(&stop_signal) != 0;
 }
 
-void cli_clear_stop(void) {
-    atomic_store(&stopped, false);
+bool cli_clear_stop(void) {
+    int expected = SIGINT;
+    if (!atomic_compare_exchange_strong(&stop_signal, &expected, 0) && expected != 0) {
+        return false;
+    }
     cli_catch_stop();
+    return true;
 }
 
 void cli_catch_stop(void) {

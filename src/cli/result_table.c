@@ -133,7 +133,7 @@ static void fit_terminal(table_state *t, size_t width) {
     }
     size_t total = 0;
     for (;; cap--) {
-        total = 1;
+        total = 2; /* the rule has a dash at both ends */
         for (size_t i = 0; i < t->columns; i++) {
             total += (t->widths[i] < cap ? t->widths[i] : cap) + (i > 0 ? 3 : 0);
         }

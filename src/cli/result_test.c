@@ -134,7 +134,7 @@ static void a_table_fits_its_terminal(void **state) {
     fixture_stream s = {.schema = fixture_schema("+s", "", 3, columns), .count = 1};
     s.batches[0] = fixture_array(1, 0, 1, none, 3, arrays);
     assert_non_null(setlocale(LC_CTYPE, "C.UTF-8"));
-    expect(&s, RESULT_TABLE, 30,
+    expect(&s, RESULT_TABLE, 31,
            " a       | b       | c\n"
            "---------+---------+---------\n"
            " \xc3\xa9\xe4\xb8\xad"
@@ -143,7 +143,7 @@ static void a_table_fits_its_terminal(void **state) {
            "\xc3\xa9\xe4\xb8\xad"
            "345\xe2\x80\xa6\n"
            "(1 row)\n");
-    expect(&s, RESULT_TABLE, 17,
+    expect(&s, RESULT_TABLE, 18,
            " a      | b\n"
            "--------+--------\n"
            " \xc3\xa9\xe4\xb8\xad"

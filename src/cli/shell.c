@@ -11,13 +11,17 @@
 #include <ctype.h>
 #include <errno.h>
 #include <histedit.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <strings.h>
+#include <unistd.h>
+#include <wchar.h>
 
 #define HISTORY_LINES 2000
 #define SCRIPT_BYTES_MAX MIB(8)
 #define CANDIDATES_MAX 512
+#define STOP_POLL_MS 200
 
 typedef struct shell {
     cli *c;
@@ -62,13 +66,15 @@ static void run_timed(shell *s, const char *text, size_t length) {
     char width[24];
     (void)snprintf(width, sizeof width, "%d", cli_width(s->c));
     args_set(&s->args, "width", width);
-    cli_clear_stop();
+    if (!cli_clear_stop()) {
+        return;
+    }
     (void)run_statement(s->c, &s->owner, &s->args, text, length);
     if (s->timer && !sql_is_blank(text)) {
         (void)fprintf(s->c->out, "%.3f s\n", (double)(clock_monotonic_ns() - start) / 1e9);
     }
     (void)fflush(s->c->out);
-    cli_clear_stop();
+    s->quit = !cli_clear_stop();
     args_set(&s->args, "width", NULL);
 }
 
@@ -163,9 +169,8 @@ static void command_read(shell *s, const char *argument) {
                             (unsigned long long)SCRIPT_BYTES_MAX);
     } else {
         text.data[text.size] = '\0';
-        cli_clear_stop();
         (void)shell_script(s->c, &s->owner, &s->args, (const char *)text.data);
-        cli_clear_stop();
+        s->quit = !cli_clear_stop();
     }
     if (file != NULL) {
         (void)fclose(file);
@@ -378,6 +383,37 @@ static char *prompt(EditLine *editor) {
     return is_pending(s) ? more : first;
 }
 
+/* One character from the terminal, for the editor. Ctrl-C may come between two reads, or to another
+ * thread, and would be noticed at the next key only: so it is looked for while waiting. */
+static int read_char(EditLine *editor, wchar_t *out) {
+    mbstate_t state = {0};
+    FILE *in = NULL;
+    (void)el_get(editor, EL_GETFP, 0, &in);
+    struct pollfd ready = {.fd = fileno(in), .events = POLLIN};
+    for (;;) {
+        char byte;
+        if (cli_stopped()) {
+            errno = EINTR;
+            return -1;
+        }
+        if (poll(&ready, 1, STOP_POLL_MS) <= 0) {
+            continue;
+        }
+        ssize_t got = read(ready.fd, &byte, 1);
+        if (got <= 0) {
+            return got < 0 ? -1 : 0;
+        }
+        size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used == (size_t)-1) {
+            *out = (unsigned char)byte; /* not of the locale's encoding: as it is */
+            return 1;
+        }
+        if (used != (size_t)-2) {
+            return 1;
+        }
+    }
+}
+
 static void open_editor(shell *s) {
     HistEvent event;
     const char *home = getenv("HOME");
@@ -393,6 +429,7 @@ static void open_editor(shell *s) {
     (void)el_set(s->editor, EL_PROMPT, prompt);
     (void)el_set(s->editor, EL_EDITOR, "emacs");
     (void)el_set(s->editor, EL_SIGNAL, 0);
+    (void)el_set(s->editor, EL_GETCFN, read_char);
     (void)el_set(s->editor, EL_HIST, history, s->history);
     (void)el_set(s->editor, EL_ADDFN, "tape-complete", "complete a word of SQL", complete);
     (void)el_set(s->editor, EL_BIND, "^I", "tape-complete", NULL);
@@ -448,7 +485,7 @@ static void read_lines(shell *s) {
         if (line == NULL && cli_stopped()) {
             (void)fputs("^C\n", s->c->out);
             forget_pending(s);
-            cli_clear_stop();
+            s->quit = !cli_clear_stop();
         } else if (line == NULL || length <= 0) {
             (void)fputc('\n', s->c->out);
             return;
@@ -475,7 +512,6 @@ int shell_run(cli *c, const cli_args *args) {
     (void)fflush(c->out);
     forget_pending(&s);
     open_editor(&s);
-    cli_clear_stop();
     read_lines(&s);
     close_editor(&s);
     buffer_deinit(&s.pending);
