@@ -443,6 +443,7 @@ static void append_in_background(void *argument) {
     while (atomic_load(&c->stop) == 0) {
         uint64_t n = atomic_fetch_add(&c->next, 10);
         append_trades(c->db, n, 10, TAPE_WRITTEN);
+        os_sleep_ns(n < 30000 ? 100000 : 5000000); /* bounded, however slow the readers are */
     }
 }
 
