@@ -9,6 +9,7 @@ struct tape {
     char *dir;
     tape_open_options options;
     os_lock *lock;
+    bool background; /* threads of its own; without, whoever waits does the work */
     journal_recovery recovery;
 
     journal *journal;
@@ -43,6 +44,13 @@ static inline void options_take(void *to, size_t to_size, const void *given) {
         memcpy(to, given, size < to_size ? size : to_size);
     }
 }
+
+/* tape_create and tape_open on any disk and without limits on sizes, for tests on the simulated
+ * one. */
+tape_status engine_create(os_disk *disk, const char *dir, uint64_t segment_bytes,
+                          tape_error *error) TAPE_CHECKED;
+tape_status engine_open(os_disk *disk, const char *dir, const tape_open_options *options,
+                        bool background, tape **out, tape_error *error) TAPE_CHECKED;
 
 tape_status engine_start(tape *db, tape_error *error) TAPE_CHECKED;
 void engine_stop(tape *db);

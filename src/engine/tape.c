@@ -69,30 +69,31 @@ static tape_status create_check(os_disk *disk, const char *dir, tape_error *erro
     return status;
 }
 
+typedef struct removal {
+    os_disk *disk;
+    const char *dir;
+} removal;
+
 static void remove_entry(void *context, const char *name, bool is_dir, uint64_t size) {
     (void)size;
-    const char *dir = context;
-    char *path = mem_printf("%s/%s", dir, name);
-    tape_status ignored = is_dir ? TAPE_OK : os_remove(os_disk_linux(), path, NULL);
+    const removal *r = context;
+    char *path = mem_printf("%s/%s", r->dir, name);
+    tape_status ignored = is_dir ? TAPE_OK : os_remove(r->disk, path, NULL);
     (void)ignored;
     free(path);
 }
 
-/* Takes back a half-made store: files of two levels. */
+/* Takes back a half-made store: its journal's files, its own, the directories. */
 static void create_undo(os_disk *disk, const char *dir) {
-    static const char *const inner[] = {"journal", "store"};
-    tape_status ignored = TAPE_OK;
-    for (size_t i = 0; i < COUNT_OF(inner); i++) {
-        char *path = mem_printf("%s/%s", dir, inner[i]);
-        ignored = os_dir_list(disk, path, remove_entry, path, NULL);
-        ignored = os_dir_remove(disk, path, NULL);
-        free(path);
-    }
-    char *name = mem_strdup(dir);
-    ignored = os_dir_list(disk, dir, remove_entry, name, NULL);
+    char *journal_dir = mem_printf("%s/journal", dir);
+    removal inner = {disk, journal_dir};
+    removal outer = {disk, dir};
+    tape_status ignored = os_dir_list(disk, journal_dir, remove_entry, &inner, NULL);
+    ignored = os_dir_remove(disk, journal_dir, NULL);
+    ignored = os_dir_list(disk, dir, remove_entry, &outer, NULL);
     ignored = os_dir_remove(disk, dir, NULL);
     (void)ignored;
-    free(name);
+    free(journal_dir);
 }
 
 static char *parent_of(const char *path) {
@@ -103,19 +104,8 @@ static char *parent_of(const char *path) {
     return slash == path ? mem_strdup("/") : mem_printf("%.*s", (int)(slash - path), path);
 }
 
-tape_status tape_create(const char *dir, const tape_create_options *options, tape_error *error) {
-    tape_create_options taken;
-    tape_create_options_init(&taken);
-    options_take(&taken, sizeof taken, options);
-    if (dir == NULL || dir[0] == '\0') {
-        return error_set(error, TAPE_INVALID, "the store's directory has no name");
-    }
-    if (taken.segment_bytes < SEGMENT_BYTES_MIN) {
-        return error_set(error, TAPE_INVALID,
-                         "segment_bytes is %" PRIu64 ": it must be at least %" PRIu64,
-                         taken.segment_bytes, (uint64_t)SEGMENT_BYTES_MIN);
-    }
-    os_disk *disk = os_disk_linux();
+tape_status engine_create(os_disk *disk, const char *dir, uint64_t segment_bytes,
+                          tape_error *error) {
     size_t length = strlen(dir);
     while (length > 1 && dir[length - 1] == '/') {
         length--;
@@ -132,7 +122,7 @@ tape_status tape_create(const char *dir, const tape_create_options *options, tap
     }
     bool made = status == TAPE_OK;
     if (status == TAPE_OK) {
-        status = journal_create(disk, making, taken.segment_bytes, &identity, error);
+        status = journal_create(disk, making, segment_bytes, &identity, error);
     }
     if (status == TAPE_OK) {
         status = os_rename(disk, making, target, error);
@@ -146,6 +136,21 @@ tape_status tape_create(const char *dir, const tape_create_options *options, tap
     free(making);
     free(parent);
     return status;
+}
+
+tape_status tape_create(const char *dir, const tape_create_options *options, tape_error *error) {
+    tape_create_options taken;
+    tape_create_options_init(&taken);
+    options_take(&taken, sizeof taken, options);
+    if (dir == NULL || dir[0] == '\0') {
+        return error_set(error, TAPE_INVALID, "the store's directory has no name");
+    }
+    if (taken.segment_bytes < SEGMENT_BYTES_MIN) {
+        return error_set(error, TAPE_INVALID,
+                         "segment_bytes is %" PRIu64 ": it must be at least %" PRIu64,
+                         taken.segment_bytes, (uint64_t)SEGMENT_BYTES_MIN);
+    }
+    return engine_create(os_disk_linux(), dir, taken.segment_bytes, error);
 }
 
 /* --- opening --- */
@@ -223,7 +228,8 @@ static tape_status open_parts(tape *db, tape_error *error) {
         .disk = db->disk,
         .root = db->dir,
         .writer_cpu = db->options.journal_cpu,
-        .background = true,
+        .sync = db->background ? JOURNAL_SYNC_PROBE : JOURNAL_SYNC_FDATASYNC,
+        .background = db->background,
         .checkpoint_seq = store_flushed_seq(db->store),
     };
     if (!db->options.read_only) {
@@ -239,26 +245,19 @@ static tape_status open_parts(tape *db, tape_error *error) {
     return status;
 }
 
-tape_status tape_open(const char *dir, const tape_open_options *options, tape **out,
-                      tape_error *error) {
+tape_status engine_open(os_disk *disk, const char *dir, const tape_open_options *options,
+                        bool background, tape **out, tape_error *error) {
     *out = NULL;
-    tape_open_options taken;
-    tape_open_options_init(&taken);
-    options_take(&taken, sizeof taken, options);
-    tape_status status = open_check_options(&taken, error);
-    if (status != TAPE_OK) {
-        return status;
-    }
-    os_disk *disk = os_disk_linux();
     journal_identity identity;
-    status = journal_identity_read(disk, dir, &identity, error);
+    tape_status status = journal_identity_read(disk, dir, &identity, error);
     if (status != TAPE_OK) {
         return status;
     }
     tape *db = mem_zalloc(sizeof *db);
     db->disk = disk;
     db->dir = mem_strdup(dir);
-    db->options = taken;
+    db->options = *options;
+    db->background = background;
     (void)pthread_mutex_init(&db->unique_mutex, NULL);
     (void)pthread_mutex_init(&db->columns_mutex, NULL);
     (void)pthread_mutex_init(&db->flush_mutex, NULL);
@@ -269,15 +268,26 @@ tape_status tape_open(const char *dir, const tape_open_options *options, tape **
     if (status == TAPE_OK) {
         status = open_parts(db, error);
     }
-    if (status == TAPE_OK) {
+    if (status == TAPE_OK && background) {
         status = engine_start(db, error);
     }
     if (status != TAPE_OK) {
-        engine_destroy(db, NULL);
+        tape_status ignored = engine_destroy(db, NULL);
+        (void)ignored;
         return status;
     }
     *out = db;
     return TAPE_OK;
+}
+
+tape_status tape_open(const char *dir, const tape_open_options *options, tape **out,
+                      tape_error *error) {
+    tape_open_options taken;
+    tape_open_options_init(&taken);
+    options_take(&taken, sizeof taken, options);
+    *out = NULL;
+    tape_status status = open_check_options(&taken, error);
+    return status == TAPE_OK ? engine_open(os_disk_linux(), dir, &taken, true, out, error) : status;
 }
 
 /* --- closing --- */
