@@ -187,7 +187,7 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
 
 uint64_t journal_seq(const journal *j, tape_level level) {
     if (!j->writable) {
-        return j->final_seq;
+        return level == TAPE_WRITTEN ? j->final_seq : j->final_durable_seq;
     }
     const window_control *control = j->w.control;
     switch (level) {
@@ -360,6 +360,14 @@ static tape_status open_take_over(journal *j, const journal_options *options, jo
             status = open_find_end_again(j, options, seq, end, error);
         }
     }
+    if (status == TAPE_NO_SPACE && options->window_bytes == 0) {
+        /* To read, the window may stay what it is: readers take from it what is in no file. */
+        log_line(LOG_WARN, "the disk is full: %" PRIu64 " records of %s are in shared memory alone",
+                 seq - end->seq, j->place.root);
+        j->final_seq = seq;
+        window_close(&j->w);
+        return TAPE_OK;
+    }
     if (status == TAPE_OK) {
         end->epoch = control->epoch > end->epoch ? control->epoch : end->epoch;
         atomic_store(&control->state, WINDOW_CLOSED);
@@ -381,7 +389,7 @@ static tape_status open_recover(journal *j, const journal_options *options, jour
         recovery->records = end->records;
         status = open_take_over(j, options, sync, end, recovery, error);
     }
-    recovery->last_seq = end->seq;
+    recovery->last_seq = j->final_seq > end->seq ? j->final_seq : end->seq;
     recovery->duration_ns = clock_monotonic_ns() - start;
     return status;
 }
@@ -493,7 +501,8 @@ tape_status journal_open(journal **out, const journal_options *options, journal_
     if (status == TAPE_OK) {
         status = open_recover(j, options, probe.method, &end, recovery, error);
     }
-    j->final_seq = end.seq;
+    j->final_seq = j->final_seq > end.seq ? j->final_seq : end.seq;
+    j->final_durable_seq = end.seq;
     j->epoch = end.epoch;
     if (status == TAPE_OK && options->window_bytes != 0) {
         status = open_writable(j, options, probe.method, &end, error);

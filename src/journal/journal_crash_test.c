@@ -512,6 +512,17 @@ static void full_disk_and_a_crash_lose_nothing_written(void **state) {
             assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
                              TAPE_NO_SPACE);
             os_sim_process_crash(disk);
+            /* Reading needs no space. */
+            disk = os_sim_process_start(sim);
+            assert_int_equal(open_on(disk, 0, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
+                             TAPE_OK);
+            assert_int_equal(recovery.last_seq, o.written);
+            assert_int_equal(journal_seq(j, TAPE_WRITTEN), o.written);
+            assert_true(journal_seq(j, TAPE_DURABLE) <= o.written);
+            assert_true(journal_seq(j, TAPE_DURABLE) >= o.durable);
+            assert_int_equal(read_back(disk), o.written);
+            assert_int_equal(journal_close(&j, &error), TAPE_OK);
+            os_sim_process_crash(disk);
         }
         os_sim_set_capacity(sim, MIB(64));
         check_recovered(os_sim_process_start(sim), JOURNAL_SYNC_FDATASYNC, &o, o.written,
@@ -636,6 +647,49 @@ static void damaged_identity_and_newer_format_are_refused(void **state) {
     os_sim_destroy(&original);
 }
 
+/* Nobody flushes: appends fill the window and are then refused, and go on once there is room. */
+static void full_window_refuses_with_busy_and_loses_nothing(void **state) {
+    (void)state;
+    os_sim *sim = os_sim_create(1);
+    os_disk *disk = os_sim_process_start(sim);
+    tape_error error = {0};
+    journal_identity identity;
+    journal *j = NULL;
+    journal_recovery recovery;
+    assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
+    assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
+    assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error), TAPE_OK);
+    uint64_t appended = 0;
+    tape_status status = TAPE_OK;
+    while (status == TAPE_OK) {
+        tape_tick tick = tick_of(appended + 1);
+        tape_record record = TAPE_RECORD(TICKS, &tick);
+        uint64_t seq = 0;
+        status = journal_append(j, &record, 1, 0, &seq, &error);
+        appended += status == TAPE_OK ? 1 : 0;
+    }
+    assert_int_equal(status, TAPE_BUSY);
+    assert_true(appended > (WINDOW - 2 * WINDOW_RESERVE_BYTES) / 128 && appended < WINDOW / 128);
+    journal_stats stats;
+    journal_stats_read(j, &stats);
+    assert_int_equal(stats.busy, 1);
+    /* With time, the append makes room itself. */
+    tape_tick tick = tick_of(appended + 1);
+    tape_record record = TAPE_RECORD(TICKS, &tick);
+    uint64_t seq = 0;
+    assert_int_equal(journal_append(j, &record, 1, -1, &seq, &error), TAPE_OK);
+    assert_int_equal(seq, ++appended);
+    assert_int_equal(journal_wait(j, appended + 1, TAPE_WRITTEN, 0, &error), TAPE_TIMEOUT);
+    tape_record many[2000];
+    for (size_t i = 0; i < COUNT_OF(many); i++) {
+        many[i] = record;
+    }
+    assert_int_equal(journal_append(j, many, COUNT_OF(many), -1, &seq, &error), TAPE_TOO_LARGE);
+    assert_int_equal(journal_close(&j, &error), TAPE_OK);
+    assert_int_equal(read_back(disk), appended);
+    os_sim_destroy(&sim);
+}
+
 static void log_nothing(void *context, log_level level, const char *line) {
     (void)context;
     (void)level;
@@ -657,6 +711,7 @@ int main(void) {
         cmocka_unit_test(full_disk_refuses_appends_and_loses_nothing),
         cmocka_unit_test(full_disk_and_a_crash_lose_nothing_written),
         cmocka_unit_test(checkpoint_removes_only_what_is_not_needed),
+        cmocka_unit_test(full_window_refuses_with_busy_and_loses_nothing),
         cmocka_unit_test(window_that_is_damaged_is_refused),
         cmocka_unit_test(damaged_identity_and_newer_format_are_refused),
     };

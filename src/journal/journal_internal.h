@@ -282,7 +282,8 @@ struct journal {
     bool writable;
     int64_t sync_floor_ns;
     uint64_t epoch;
-    uint64_t final_seq; /* when read only: the last there is */
+    uint64_t final_seq;         /* when read only: the last there is, */
+    uint64_t final_durable_seq; /* and the last that is in a file */
 
     /* The flush role: whoever holds flush_mutex moves the window's bytes to disk. */
     pthread_mutex_t flush_mutex;

@@ -246,6 +246,51 @@ static void journal_window_of_a_killed_owner_is_taken_over(void **state) {
     assert_int_equal(read_all(p->root, 0), 1051);
 }
 
+/* The probe is measured once per device, kept, and believed only for that device. */
+static void journal_probe_is_kept_and_measured_anew_on_another_device(void **state) {
+    place *p = *state;
+    make_store(p->root);
+    journal_place where;
+    tape_error error = {0};
+    assert_int_equal(journal_place_init(&where, os_disk_linux(), p->root, &error), TAPE_OK);
+    sync_probe probe;
+    assert_int_equal(sync_probe_get(&where, true, &probe, &error), TAPE_OK);
+    assert_true(probe.floor_ns > 0);
+    assert_int_not_equal(probe.method, JOURNAL_SYNC_PROBE);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/journal/probe", p->root);
+    os_stat stat;
+    assert_int_equal(os_path_stat(os_disk_linux(), p->root, &stat, &error), TAPE_OK);
+    char text[128];
+    int length =
+        snprintf(text, sizeof text, "device %llu\nmethod O_DSYNC\nfdatasync_ns 123456789\n",
+                 (unsigned long long)stat.device);
+    assert_int_equal(os_write_small(os_disk_linux(), path, text, (size_t)length, &error), TAPE_OK);
+    assert_int_equal(sync_probe_get(&where, true, &probe, &error), TAPE_OK);
+    assert_int_equal(probe.method, JOURNAL_SYNC_DSYNC);
+    assert_int_equal(probe.floor_ns, 123456789);
+    length = snprintf(text, sizeof text, "device %llu\nmethod O_DSYNC\nfdatasync_ns 123456789\n",
+                      (unsigned long long)stat.device + 1);
+    assert_int_equal(os_write_small(os_disk_linux(), path, text, (size_t)length, &error), TAPE_OK);
+    assert_int_equal(sync_probe_get(&where, true, &probe, &error), TAPE_OK);
+    assert_int_not_equal(probe.floor_ns, 123456789);
+    journal_place_deinit(&where);
+    journal_options options = {.disk = os_disk_linux(),
+                               .root = p->root,
+                               .window_bytes = WINDOW,
+                               .writer_cpu = 0,
+                               .background = true};
+    journal *j = NULL;
+    journal_recovery recovery;
+    assert_int_equal(journal_open(&j, &options, &recovery, &error), TAPE_OK);
+    journal_stats stats;
+    journal_stats_read(j, &stats);
+    assert_int_equal(stats.sync_floor_ns, probe.floor_ns);
+    assert_string_equal(stats.sync_method, sync_method_name(probe.method));
+    assert_int_equal(append_ticks(j, 1, 5), 1);
+    assert_int_equal(journal_close(&j, &error), TAPE_OK);
+}
+
 static bool window_exists(const char *name) {
     char path[256];
     (void)snprintf(path, sizeof path, "%s/%s", os_shm_dir(), name);
@@ -301,6 +346,8 @@ int main(void) {
                                         place_make, place_remove),
         cmocka_unit_test_setup_teardown(journal_window_of_a_killed_owner_is_taken_over, place_make,
                                         place_remove),
+        cmocka_unit_test_setup_teardown(journal_probe_is_kept_and_measured_anew_on_another_device,
+                                        place_make, place_remove),
         cmocka_unit_test_setup_teardown(journal_windows_whose_directory_is_gone_are_swept,
                                         place_make, place_remove),
     };
