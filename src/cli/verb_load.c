@@ -115,10 +115,13 @@ static int stop_at(load *l, const tape_error *error) {
     tape_error unsettled = {0};
     progress_end(&l->line);
     if (settle(l, l->last_seq, &unsettled) != TAPE_OK) {
+        bool same = strcmp(error->text, unsettled.text) == 0;
         return cli_fail_text(l->c, unsettled.status,
-                             "%s; what was appended, seq %llu..%llu, is not known to be safe: %s",
-                             error->text, (unsigned long long)l->first_seq,
-                             (unsigned long long)l->last_seq, unsettled.text);
+                             "%s; %llu rows were appended, seq %llu..%llu, and are not known to be "
+                             "safe%s%s",
+                             error->text, (unsigned long long)l->rows,
+                             (unsigned long long)l->first_seq, (unsigned long long)l->last_seq,
+                             same ? "" : ": ", same ? "" : unsettled.text);
     }
     char advice[128];
     advise(l, error, advice, sizeof advice);

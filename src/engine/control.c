@@ -5,6 +5,7 @@
  * little-endian.
  *   request  u32 magic "tpcq", u32 version 1, u32 count of words, u32 bytes that follow; then the
  *            words, each ended by a NUL. Three descriptors come with the first byte.
+ *   begin    u32 magic "tpcb", u32 0: the request is whole and runs from here on.
  *   reply    u32 magic "tpca", i32 exit status.
  * Invariants: (C1) a connection is only read from the same user or root (os_socket_accept); (C2)
  * every size of a request is checked against a limit before memory is taken for it; (C3) at most
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 
 #define CONTROL_REQUEST_MAGIC 0x71637074u
+#define CONTROL_BEGIN_MAGIC 0x62637074u
 #define CONTROL_REPLY_MAGIC 0x61637074u
 #define CONTROL_VERSION 1u
 #define CONTROL_WORDS_MAX 4096u
@@ -107,6 +109,12 @@ static bool split_words(char *bytes, size_t size, size_t count, char **argv) {
     return at == size;
 }
 
+static bool send_reply(os_socket *socket, uint32_t magic, int exit_status) {
+    const control_reply reply = {magic, exit_status};
+    return os_socket_send(socket, &reply, sizeof reply, NULL, 0, clock_deadline_ns(CONTROL_PEER_NS),
+                          NULL) == TAPE_OK;
+}
+
 static void answer(control *c, os_socket *socket) {
     int64_t deadline = clock_deadline_ns(CONTROL_PEER_NS);
     control_request request = {0};
@@ -124,14 +132,14 @@ static void answer(control *c, os_socket *socket) {
         !split_words(bytes, request.bytes, request.words, argv)) {
         goto out;
     }
-    control_reply reply = {CONTROL_REPLY_MAGIC, 0};
-    reply.exit_status = c->handler(c->context, c->db, (int)request.words, argv, files);
+    if (!send_reply(socket, CONTROL_BEGIN_MAGIC, 0)) {
+        goto out;
+    }
+    int exit_status = c->handler(c->context, c->db, (int)request.words, argv, files);
     close_files(files, file_count);
     file_count = 0;
-    tape_error error;
-    if (os_socket_send(socket, &reply, sizeof reply, NULL, 0, clock_deadline_ns(CONTROL_PEER_NS),
-                       &error) != TAPE_OK) {
-        log_line(LOG_DEBUG, "control socket: a reply was not taken: %s", error.text);
+    if (!send_reply(socket, CONTROL_REPLY_MAGIC, exit_status)) {
+        log_line(LOG_DEBUG, "control socket: whoever asked has gone without its answer");
     }
 out:
     close_files(files, file_count);
@@ -273,6 +281,11 @@ static tape_status build_request(int argc, char *const *argv, buffer *out, tape_
     return TAPE_OK;
 }
 
+static bool receive_reply(os_socket *socket, uint32_t magic, control_reply *out) {
+    return os_socket_receive_exact(socket, out, sizeof *out, INT64_MAX, NULL) == TAPE_OK &&
+           out->magic == magic;
+}
+
 tape_status tape_control_call(const char *dir, int argc, char *const *argv, const int fds[3],
                               int *exit_status, tape_error *error) {
     char *path = socket_path(dir);
@@ -285,19 +298,22 @@ tape_status tape_control_call(const char *dir, int argc, char *const *argv, cons
         goto out;
     }
     status = os_socket_connect(path, deadline, &socket, error);
-    if (status == TAPE_OK) {
-        /* The owner may be busy with as many requests as it takes: no deadline from here. */
-        status = os_socket_send(socket, request.data, request.size, fds, CONTROL_FILES, INT64_MAX,
-                                error);
-    }
     if (status != TAPE_OK) {
         goto out;
     }
-    status = os_socket_receive_exact(socket, &reply, sizeof reply, INT64_MAX, error);
-    if (status != TAPE_OK || reply.magic != CONTROL_REPLY_MAGIC) {
+    /* The owner may be busy with as many requests as it takes: no deadline from here. One that
+     * closes drops what it has not begun. */
+    if (os_socket_send(socket, request.data, request.size, fds, CONTROL_FILES, INT64_MAX, error) !=
+            TAPE_OK ||
+        !receive_reply(socket, CONTROL_BEGIN_MAGIC, &reply)) {
+        status = error_set(error, TAPE_NOT_FOUND,
+                           "the process that owns %s ended before it took the request", dir);
+        goto out;
+    }
+    if (!receive_reply(socket, CONTROL_REPLY_MAGIC, &reply)) {
         status = error_set(error, TAPE_IO,
-                           "the process that owns %s ended, or did not understand the request, "
-                           "before it answered: run the command again",
+                           "the process that owns %s ended before it answered: run the command "
+                           "again",
                            dir);
         goto out;
     }

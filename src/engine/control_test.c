@@ -258,6 +258,35 @@ static void let_go(void *argument) {
     atomic_store(&f->hold, false);
 }
 
+static void a_request_that_was_not_begun_finds_nobody(void **state) {
+    fixture *f = *state;
+    caller running[32];
+    caller waiting[2];
+    os_thread *releaser = NULL;
+    tape_error error = {0};
+    atomic_store(&f->hold, true);
+    start_callers(f, running, COUNT_OF(running));
+    while (atomic_load(&f->running) < (int)COUNT_OF(running)) {
+        os_sleep_ns(NS_PER_SECOND / 1000);
+    }
+    start_callers(f, waiting, COUNT_OF(waiting));
+    os_sleep_ns(NS_PER_SECOND / 20); /* until they have connected, or close enough */
+    assert_int_equal(os_thread_start(&releaser, "releaser", -1, let_go, f, &error), TAPE_OK);
+    tape *db = f->db;
+    assert_int_equal(tape_close(&db, &error), TAPE_OK);
+    f->db = NULL;
+    for (size_t i = 0; i < COUNT_OF(running); i++) {
+        os_thread_join(&running[i].thread);
+        assert_int_equal(running[i].status, TAPE_OK);
+    }
+    for (size_t i = 0; i < COUNT_OF(waiting); i++) {
+        os_thread_join(&waiting[i].thread);
+        assert_int_equal(waiting[i].status, TAPE_NOT_FOUND);
+        assert_int_equal(waiting[i].exit_status, -1);
+    }
+    os_thread_join(&releaser);
+}
+
 static void closing_waits_for_the_requests_that_run(void **state) {
     fixture *f = *state;
     caller callers[4];
@@ -291,6 +320,7 @@ int main(void) {
         CASE(a_peer_that_goes_leaves_the_owner_as_it_was),
         CASE(at_most_32_run_at_once_and_the_rest_wait),
         CASE(closing_waits_for_the_requests_that_run),
+        CASE(a_request_that_was_not_begun_finds_nobody),
 #undef CASE
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
