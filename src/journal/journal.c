@@ -189,15 +189,7 @@ uint64_t journal_seq(const journal *j, tape_level level) {
     if (!j->writable) {
         return level == TAPE_WRITTEN ? j->final_seq : j->final_durable_seq;
     }
-    const window_control *control = j->w.control;
-    switch (level) {
-    case TAPE_WRITTEN:
-        return atomic_load_explicit(&control->written_seq, memory_order_acquire);
-    case TAPE_DURABLE:
-        return atomic_load_explicit(&control->durable_seq, memory_order_acquire);
-    default:
-        return atomic_load_explicit(&control->committed_seq, memory_order_acquire);
-    }
+    return window_level_seq(&j->w, level);
 }
 
 /* One step towards durable: flush if nobody does, else sleep until durable moves. `full_since` is

@@ -82,6 +82,24 @@ static tape_status append_groups(journal *j, size_t appends, outcome *o, tape_er
     return status;
 }
 
+static void make_store(os_disk *disk) {
+    journal_identity identity;
+    tape_error error = {0};
+    assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
+    assert_int_equal(os_dir_sync(disk, "/", &error), TAPE_OK);
+    assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
+}
+
+/* A new store, open. */
+static journal *make_and_open(os_disk *disk) {
+    journal *j = NULL;
+    journal_recovery recovery;
+    tape_error error = {0};
+    make_store(disk);
+    assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error), TAPE_OK);
+    return j;
+}
+
 /* A life: made, opened, filled over several segments, closed, opened again, filled a little. */
 static void live(os_disk *disk, journal_sync sync, outcome *o) {
     journal_identity identity;
@@ -404,16 +422,9 @@ static void failed_write_or_sync_stops_the_journal_for_good(void **state) {
             (void)os_sim_fault_add(sim, &fault);
             os_disk *disk = os_sim_process_start(sim);
             tape_error error = {0};
-            journal_identity identity;
-            journal *j = NULL;
-            journal_recovery recovery;
             outcome o = {0};
             note_end(&o, 0);
-            assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
-            assert_int_equal(os_dir_sync(disk, "/", &error), TAPE_OK);
-            assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
-            assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
-                             TAPE_OK);
+            journal *j = make_and_open(disk);
             tape_status status = append_groups(j, 2000, &o, &error);
             assert_int_equal(status, TAPE_FAILED);
             assert_true(strlen(error.file) > 0);
@@ -439,16 +450,10 @@ static void full_disk_refuses_appends_and_loses_nothing(void **state) {
     os_sim *sim = os_sim_create(1);
     os_disk *disk = os_sim_process_start(sim);
     tape_error error = {0};
-    journal_identity identity;
-    journal *j = NULL;
-    journal_recovery recovery;
     outcome o = {0};
     note_end(&o, 0);
     os_sim_set_capacity(sim, 3 * (SEGMENT + SEGMENT_HEADER_BYTES) + KIB(16));
-    assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
-    assert_int_equal(os_dir_sync(disk, "/", &error), TAPE_OK);
-    assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
-    assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error), TAPE_OK);
+    journal *j = make_and_open(disk);
     assert_int_equal(append_groups(j, 100000, &o, &error), TAPE_NO_SPACE);
     uint64_t seq = 0;
     tape_status status = TAPE_OK;
@@ -478,16 +483,11 @@ static void full_disk_and_a_crash_lose_nothing_written(void **state) {
         os_sim *sim = os_sim_create(seed);
         os_disk *disk = os_sim_process_start(sim);
         tape_error error = {0};
-        journal_identity identity;
-        journal *j = NULL;
         journal_recovery recovery;
         outcome o = {0};
         note_end(&o, 0);
         os_sim_set_capacity(sim, 3 * (SEGMENT + SEGMENT_HEADER_BYTES) + KIB(16));
-        assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
-        assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
-        assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
-                         TAPE_OK);
+        journal *j = make_and_open(disk);
         assert_int_equal(append_groups(j, 100000, &o, &error), TAPE_NO_SPACE);
         tape_status status = TAPE_OK;
         for (uint64_t i = 0; status == TAPE_OK && i < seed * 40; i++) {
@@ -537,14 +537,10 @@ static void checkpoint_removes_only_what_is_not_needed(void **state) {
     os_sim *sim = os_sim_create(5);
     os_disk *disk = os_sim_process_start(sim);
     tape_error error = {0};
-    journal_identity identity;
-    journal *j = NULL;
     journal_recovery recovery;
     outcome o = {0};
     note_end(&o, 0);
-    assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
-    assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
-    assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error), TAPE_OK);
+    journal *j = make_and_open(disk);
     journal_reader *slow = NULL;
     assert_int_equal(append_groups(j, 2000, &o, &error), TAPE_OK);
     assert_int_equal(journal_reader_open(&slow, disk, ROOT, TAPE_DURABLE, 1, &error), TAPE_OK);
@@ -589,13 +585,8 @@ static void window_that_is_damaged_is_refused(void **state) {
         os_sim *sim = os_sim_create(9);
         os_disk *disk = os_sim_process_start(sim);
         tape_error error = {0};
-        journal_identity identity;
-        journal *j = NULL;
         journal_recovery recovery;
-        assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
-        assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
-        assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error),
-                         TAPE_OK);
+        journal *j = make_and_open(disk);
         uint64_t durable = atomic_load(&j->w.control->durable_position);
         for (uint64_t n = 1; n <= 20; n++) {
             tape_tick tick = tick_of(n);
@@ -653,12 +644,7 @@ static void full_window_refuses_with_busy_and_loses_nothing(void **state) {
     os_sim *sim = os_sim_create(1);
     os_disk *disk = os_sim_process_start(sim);
     tape_error error = {0};
-    journal_identity identity;
-    journal *j = NULL;
-    journal_recovery recovery;
-    assert_int_equal(os_dir_make(disk, ROOT, &error), TAPE_OK);
-    assert_int_equal(journal_create(disk, ROOT, SEGMENT, &identity, &error), TAPE_OK);
-    assert_int_equal(open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error), TAPE_OK);
+    journal *j = make_and_open(disk);
     uint64_t appended = 0;
     tape_status status = TAPE_OK;
     while (status == TAPE_OK) {

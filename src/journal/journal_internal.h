@@ -134,6 +134,10 @@ bool window_claim(const window *w, uint64_t bytes, uint32_t records, uint64_t re
 /* The claimed position: nothing at or after claimed - ring_bytes has been overwritten. */
 uint64_t window_claimed(const window *w);
 
+/* The watermark of a level, as a position and as the last seq before it. */
+uint64_t window_level_position(const window *w, tape_level level);
+uint64_t window_level_seq(const window *w, tape_level level);
+
 static inline uint8_t *window_at(const window *w, uint64_t position) {
     return w->ring + (position & w->mask);
 }

@@ -30,33 +30,11 @@ struct journal_reader {
 };
 
 static uint64_t reader_limit(journal_reader *r) {
-    if (r->w.control == NULL) {
-        return r->rest_position;
-    }
-    const window_control *control = r->w.control;
-    switch (r->level) {
-    case TAPE_WRITTEN:
-        return atomic_load_explicit(&control->written_position, memory_order_acquire);
-    case TAPE_DURABLE:
-        return atomic_load_explicit(&control->durable_position, memory_order_acquire);
-    default:
-        return atomic_load_explicit(&control->committed_position, memory_order_acquire);
-    }
+    return r->w.control == NULL ? r->rest_position : window_level_position(&r->w, r->level);
 }
 
 uint64_t journal_reader_end_seq(journal_reader *r) {
-    if (r->w.control == NULL) {
-        return r->rest_seq;
-    }
-    const window_control *control = r->w.control;
-    switch (r->level) {
-    case TAPE_WRITTEN:
-        return atomic_load_explicit(&control->written_seq, memory_order_acquire);
-    case TAPE_DURABLE:
-        return atomic_load_explicit(&control->durable_seq, memory_order_acquire);
-    default:
-        return atomic_load_explicit(&control->committed_seq, memory_order_acquire);
-    }
+    return r->w.control == NULL ? r->rest_seq : window_level_seq(&r->w, r->level);
 }
 
 /* Where to start reading to meet `seq`: the start of its segment. */

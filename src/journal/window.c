@@ -256,3 +256,27 @@ uint64_t window_claimed(const window *w) {
     uint64_t word = atomic_load_explicit(&w->control->claim, memory_order_acquire);
     return widen(durable, (uint32_t)(word >> 32)) * FRAME_ALIGN;
 }
+
+uint64_t window_level_position(const window *w, tape_level level) {
+    const window_control *control = w->control;
+    switch (level) {
+    case TAPE_WRITTEN:
+        return atomic_load_explicit(&control->written_position, memory_order_acquire);
+    case TAPE_DURABLE:
+        return atomic_load_explicit(&control->durable_position, memory_order_acquire);
+    default:
+        return atomic_load_explicit(&control->committed_position, memory_order_acquire);
+    }
+}
+
+uint64_t window_level_seq(const window *w, tape_level level) {
+    const window_control *control = w->control;
+    switch (level) {
+    case TAPE_WRITTEN:
+        return atomic_load_explicit(&control->written_seq, memory_order_acquire);
+    case TAPE_DURABLE:
+        return atomic_load_explicit(&control->durable_seq, memory_order_acquire);
+    default:
+        return atomic_load_explicit(&control->committed_seq, memory_order_acquire);
+    }
+}
