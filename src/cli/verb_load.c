@@ -16,7 +16,6 @@
 #define ACK_WINDOW 64u
 #define APPEND_TIMEOUT_NS (NS_PER_SECOND / 2)
 #define REJECTED_COLUMNS "rejected_row,rejected_column,rejected_value,rejected_reason"
-#define HEADER_BYTES_MAX (64u << 10)
 
 typedef struct load {
     cli *c;
@@ -233,23 +232,6 @@ static tape_status take_reject(load *l, const tape_import_reject *reject, tape_e
 
 /* --- the verb --- */
 
-/* A CSV file written by --rejects: the SELECT that leaves out what it says of each row. */
-static char *rejects_select(const char *path) {
-    char *line = mem_zalloc(HEADER_BYTES_MAX);
-    FILE *file = fopen(path, "re");
-    bool is_rejects = file != NULL && fgets(line, (int)HEADER_BYTES_MAX, file) != NULL;
-    if (is_rejects) {
-        size_t length = strcspn(line, "\r\n");
-        size_t tail = strlen(REJECTED_COLUMNS);
-        is_rejects = length > tail && memcmp(line + length - tail, REJECTED_COLUMNS, tail) == 0;
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    free(line);
-    return is_rejects ? mem_strdup("SELECT * EXCLUDE (" REJECTED_COLUMNS ") FROM input") : NULL;
-}
-
 static tape_status read_and_append(load *l, tape_error *error) {
     for (;;) {
         const void *structs = NULL;
@@ -321,11 +303,6 @@ int verb_load(cli *c, const cli_args *args) {
     options.paths = (const char *const *)args->words + 2;
     options.path_count = (size_t)args->count - 2;
     options.select = args_value(args, "select");
-    char *select = NULL;
-    if (options.select == NULL && options.path_count == 1) {
-        select = rejects_select(options.paths[0]);
-        options.select = select;
-    }
     tape_append_options_init(&l.append);
     l.append.timeout_ns = APPEND_TIMEOUT_NS;
     l.append.flags = l.table->kind == TAPE_KIND_EVENT && !key_is_seq(l.table) ? TAPE_UNIQUE : 0;
@@ -340,6 +317,5 @@ int verb_load(cli *c, const cli_args *args) {
     }
     tape_import_close(&l.import);
     free(l.records);
-    free(select);
     return exit_status;
 }
