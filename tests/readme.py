@@ -43,7 +43,8 @@ def main():
             ran += 1
             if done.returncode != 0 or without_times(actual) != without_times(expected):
                 failed += 1
-                print(f"$ {command}\nexpected:", *expected, "actual:", *actual, done.stderr, sep="\n")
+                told = [f"$ {command}", "expected:", *expected, "actual:", *actual, done.stderr]
+                print(*told, sep="\n")
     print(f"{ran - failed} passed, {failed} failed")
     return 1 if failed or ran < 8 else 0
 
