@@ -12,8 +12,10 @@
 #include <stdlib.h>
 
 #define BOUNCE_BYTES MIB(1)
-/* The background writer's pace when nobody waits; whoever waits for `durable` flushes at once. */
+/* The background writer's pace when nobody waits, and the most it slows down to while nothing
+ * comes; whoever waits for `durable` flushes at once. */
 #define WRITER_PAUSE_NS INT64_C(1000000)
+#define WRITER_PAUSE_MAX_NS INT64_C(8000000)
 #define WRITER_PENDING_BYTES MIB(1)
 #define PREPARER_PAUSE_NS INT64_C(50000000)
 
@@ -308,15 +310,16 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
 
 void journal_run_writer(void *argument) {
     journal *j = argument;
+    int64_t pause_ns = WRITER_PAUSE_NS;
     while (atomic_load_explicit(&j->stop, memory_order_acquire) == 0) {
-        uint64_t written =
-            atomic_load_explicit(&j->w.control->written_position, memory_order_acquire);
-        uint64_t durable =
-            atomic_load_explicit(&j->w.control->durable_position, memory_order_acquire);
+        uint64_t written = window_level_position(&j->w, TAPE_WRITTEN);
+        uint64_t durable = window_level_position(&j->w, TAPE_DURABLE);
         if (written == durable && atomic_load_explicit(&j->sealed, memory_order_acquire)) {
-            os_sleep_ns(WRITER_PAUSE_NS);
+            os_sleep_ns(pause_ns);
+            pause_ns = 2 * pause_ns < WRITER_PAUSE_MAX_NS ? 2 * pause_ns : WRITER_PAUSE_MAX_NS;
             continue;
         }
+        pause_ns = WRITER_PAUSE_NS;
         if (pthread_mutex_trylock(&j->flush_mutex) == 0) {
             /* A commit alone, once the producers are silent, records that all before it is durable.
              */
@@ -330,8 +333,8 @@ void journal_run_writer(void *argument) {
                 os_sleep_ns(10 * WRITER_PAUSE_NS);
             }
         }
-        written = atomic_load_explicit(&j->w.control->written_position, memory_order_acquire);
-        durable = atomic_load_explicit(&j->w.control->durable_position, memory_order_acquire);
+        written = window_level_position(&j->w, TAPE_WRITTEN);
+        durable = window_level_position(&j->w, TAPE_DURABLE);
         if (written - durable < WRITER_PENDING_BYTES) {
             os_sleep_ns(WRITER_PAUSE_NS);
         }
