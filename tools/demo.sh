@@ -17,7 +17,11 @@ finish() {
 }
 trap finish EXIT
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ]; then
+    bold=$'\033[1m' plain=$'\033[0m'
+fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 now_ms() { date +%s%3N; }
 
 # Shows a command as one would type it, runs it, and tells how long it took.
