@@ -392,7 +392,8 @@ slice arrow_bytes(const arrow_node *node, const struct ArrowArray *array, int64_
         const uint8_t *bytes = array->buffers[2 + load_u32(view + 8)];
         return (slice){bytes + load_u32(view + 12), size};
     }
-    const uint8_t *bytes = array->buffers[2];
+    static const uint8_t none[1] = {0};
+    const uint8_t *bytes = array->buffers[2] == NULL ? none : array->buffers[2];
     if (node->bits == 64) {
         uint64_t begin = load_u64(data + 8 * at);
         return (slice){bytes + begin, load_u64(data + 8 * at + 8) - begin};
