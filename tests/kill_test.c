@@ -4,6 +4,7 @@
 #include <tape/tape.h>
 
 #include "base/base.h"
+#include "base/testing.h"
 #include "os/os.h"
 
 #include <setjmp.h>
@@ -31,13 +32,6 @@ typedef struct producer {
     uint64_t next;
     uint64_t random;
 } producer;
-
-static uint64_t random_next(uint64_t *state) {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 static void name_of(char *out, size_t size, size_t number, uint64_t n) {
     char text[41];

@@ -139,6 +139,18 @@ void buffer_append_text(buffer *b, const char *text);
 void buffer_printf(buffer *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void buffer_deinit(buffer *b);
 
+/* --- numbers as decimal text, whatever the program's locale --- */
+/* The shortest decimal that reads back exactly, with a NUL; returns the length. Valid JSON but for
+ * nan, inf and -inf; zero with a sign is -0.0. */
+size_t number_format_f64(double value, char out[32]);
+/* Without a NUL; returns the length, at most 20. */
+size_t number_format_u64(uint64_t value, char *out);
+/* Reads all of `text`: sign, digits, point, exponent; also nan and inf with a sign, in any case.
+ * False when it is not a number, or is beyond the range of a double. */
+bool number_parse_f64(const char *text, size_t size, double *out);
+/* Reads digits only, all of `text`. */
+bool number_parse_u64(const char *text, size_t size, uint64_t *out);
+
 /* --- log: one line per event on stderr, or to the sink an embedding program sets --- */
 typedef enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } log_level;
 typedef void (*log_sink)(void *context, log_level level, const char *line);

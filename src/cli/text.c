@@ -13,19 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static size_t digits_of(uint64_t value, char out[20]) {
-    size_t n = 0;
-    do {
-        out[19 - n++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    return n;
-}
-
 void text_u64(buffer *out, uint64_t value) {
     char digits[20];
-    size_t n = digits_of(value, digits);
-    buffer_append(out, digits + 20 - n, n);
+    buffer_append(out, digits, number_format_u64(value, digits));
 }
 
 void text_i64(buffer *out, int64_t value) {
@@ -35,109 +25,24 @@ void text_i64(buffer *out, int64_t value) {
     text_u64(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
-/* A positive number as digits, the point after `point` of them: plain from 0.000001 up to 17 digits
- * before the point, else with an exponent, as records are written. */
-static void append_digits(buffer *out, const char *digits, int count, int point) {
-    static const char zeros[] = "00000000000000000";
-    while (count > 1 && digits[count - 1] == '0') {
-        count--;
-    }
-    if (point > 17 || point < -5) {
-        buffer_append(out, digits, 1);
-        buffer_append(out, ".", count > 1);
-        buffer_append(out, digits + 1, (size_t)count - 1);
-        buffer_printf(out, "e%+d", point - 1);
-    } else if (point <= 0) {
-        buffer_append(out, "0.", 2);
-        buffer_append(out, zeros, (size_t)-point);
-        buffer_append(out, digits, (size_t)count);
-    } else {
-        int whole = count < point ? count : point;
-        buffer_append(out, digits, (size_t)whole);
-        buffer_append(out, zeros, (size_t)(point - whole));
-        buffer_append(out, ".", count > point);
-        buffer_append(out, digits + whole, (size_t)(count - whole));
-    }
-}
-
-/* An integer below 2^53 over a power of ten up to 10^22 divides with one correct rounding, as
- * strtod does: if the quotient is the value, those digits read back as it. The first power that
- * does has the fewest digits. Finds numbers of up to 15 digits. */
-static bool append_short(buffer *out, double size) {
-    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    for (int decimals = 0; decimals < (int)COUNT_OF(tens); decimals++) {
-        double scaled = size * tens[decimals] + 0.5;
-        if (scaled >= 1e15) {
-            return false;
-        }
-        uint64_t rounded = (uint64_t)scaled;
-        if ((double)rounded / tens[decimals] == size) {
-            char digits[20];
-            size_t n = digits_of(rounded, digits);
-            append_digits(out, digits + 20 - n, (int)n, (int)n - decimals);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Splits the text of %e into digits and the place of the point, and appends it. */
-static void append_scientific(buffer *out, const char *text) {
-    char digits[32];
-    int count = 0;
-    const char *at = text;
-    for (; *at != 'e'; at++) {
-        if (*at != '.') {
-            digits[count++] = *at;
-        }
-    }
-    append_digits(out, digits, count, (int)strtol(at + 1, NULL, 10) + 1);
-}
-
-/* Appends what is not a sign and digits; else the sign alone. */
-static bool append_special(buffer *out, double value) {
-    if (isnan(value)) {
-        buffer_append_text(out, "nan");
-        return true;
-    }
-    buffer_append(out, "-", signbit(value) != 0);
-    if (isinf(value)) {
-        buffer_append_text(out, "inf");
-    } else if (value == 0) {
-        /* Readers of JSON take "-0" for an integer. */
-        buffer_append_text(out, signbit(value) != 0 ? "0.0" : "0");
-    }
-    return isinf(value) || value == 0;
-}
-
 void text_f64(buffer *out, double value) {
-    if (append_special(out, value) || append_short(out, fabs(value))) {
-        return;
-    }
     char text[32];
-    for (int precision = fabs(value) < DBL_MIN ? 0 : DBL_DIG - 1; precision <= 16; precision++) {
-        (void)snprintf(text, sizeof text, "%.*e", precision, fabs(value));
-        if (strtod(text, NULL) == fabs(value)) {
-            break;
-        }
-    }
-    append_scientific(out, text);
+    buffer_append(out, text, number_format_f64(value, text));
 }
 
+/* The shortest decimal that reads back as the float has at most nine digits, so as a double it is
+ * written with the same ones. */
 void text_f32(buffer *out, float value) {
-    if (append_special(out, (double)value)) {
-        return;
-    }
     char text[32];
+    double decimal = (double)value;
     for (int precision = fabsf(value) < FLT_MIN ? 0 : FLT_DIG - 1; precision <= 8; precision++) {
-        (void)snprintf(text, sizeof text, "%.*e", precision, (double)fabsf(value));
-        if (strtof(text, NULL) == fabsf(value)) {
+        (void)snprintf(text, sizeof text, "%.*e", precision, (double)value);
+        if (strtof(text, NULL) == value) {
+            decimal = strtod(text, NULL);
             break;
         }
     }
-    append_scientific(out, text);
+    text_f64(out, decimal);
 }
 
 void text_decimal(buffer *out, __int128 value, int scale) {

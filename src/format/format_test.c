@@ -1,3 +1,4 @@
+#include "base/testing.h"
 #include "format/format.h"
 
 #include <setjmp.h>
@@ -6,13 +7,6 @@
 #include <stdlib.h>
 
 #define SALT UINT64_C(0x0123456789abcdef)
-
-static uint64_t random_next(uint64_t *state) {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 static void frame_written_is_read_back_at_its_position_only(void **state) {
     (void)state;

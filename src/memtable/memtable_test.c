@@ -1,3 +1,4 @@
+#include "base/testing.h"
 #include "memtable/memtable.h"
 #include "os/os.h"
 
@@ -17,13 +18,6 @@ typedef struct sample {
     uint8_t key_bytes[RECORD_KEY_BYTES_MAX];
     slice key;
 } sample;
-
-static uint64_t random_next(uint64_t *state) {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 /* An order whose other fields tell which (key, seq) it is. */
 static void sample_make(sample *s, uint64_t key, uint64_t seq) {

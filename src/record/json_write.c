@@ -44,7 +44,7 @@ static char *put_number(char *at, const uint8_t *from) {
     if (!isfinite(value)) {
         return put_text(at, "null");
     }
-    return put(at, text, record_format_f64(value, text));
+    return put(at, text, number_format_f64(value, text));
 }
 
 static char *put_numbers(char *at, const tape_field_info *field, const uint8_t *from) {
@@ -69,7 +69,7 @@ static char *put_enum(char *at, const tape_field_info *field, uint8_t value) {
         return put_string(at, field->enum_names[value], strlen(field->enum_names[value]));
     }
     char *end = put_text(text, "unknown:");
-    end += record_format_u64(value, end);
+    end += number_format_u64(value, end);
     return put_string(at, text, (size_t)(end - text));
 }
 
@@ -78,7 +78,7 @@ static char *put_value(char *at, const tape_field_info *field, const void *recor
     char time[40];
     switch (field->kind) {
     case TAPE_FIELD_U64:
-        return at + record_format_u64(load_u64(from), at);
+        return at + number_format_u64(load_u64(from), at);
     case TAPE_FIELD_TIME:
         return put_string(at, time, record_format_time((int64_t)load_u64(from), time));
     case TAPE_FIELD_F64:

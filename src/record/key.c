@@ -53,7 +53,7 @@ tape_status record_key_from_text(const tape_table_info *table, const char *const
         if (field->kind == TAPE_FIELD_U64) {
             char shown[RECORD_SHOWN_BYTES];
             uint64_t value;
-            if (!record_parse_u64(parts[i], length, &value)) {
+            if (!number_parse_u64(parts[i], length, &value)) {
                 return record_field_error(table, field, error,
                                           "is \"%s\": it must be a number from 0 to 2^64 - 1",
                                           record_show(parts[i], length, shown));

@@ -79,9 +79,6 @@ tape_status record_field_from_text(const tape_table_info *table, const tape_fiel
 /* Enumeration value of a name, or -1. */
 int record_enum_value(const tape_field_info *field, const char *text, size_t size);
 
-/* Text of a double: the shortest decimal that reads back exactly, valid JSON if it is finite,
- * whatever the locale. `out` has 32 bytes and gets a NUL; returns length. */
-size_t record_format_f64(double value, char out[32]);
 /* RFC 3339 UTC, nine decimals; `out` has 40 bytes and gets a NUL; returns length. */
 size_t record_format_time(int64_t ns, char out[40]);
 /* Reads all of `text`: RFC 3339, "YYYY-MM-DD[ T]HH:MM:SS[.fraction][Z|+hh:mm]" (UTC when it does

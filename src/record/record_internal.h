@@ -31,15 +31,6 @@ tape_status record_enum_from_text(const tape_table_info *table, const tape_field
                                   const char *text, size_t size, void *record,
                                   tape_error *error) TAPE_CHECKED;
 
-/* Reads a decimal number, all of `text`: sign, digits, point, exponent; also nan and inf with a
- * sign, in any case. False when it is not one, or is beyond the range of a double. */
-bool record_parse_f64(const char *text, size_t size, double *out);
-/* Reads digits only, all of `text`. */
-bool record_parse_u64(const char *text, size_t size, uint64_t *out);
-
-/* Writes `value` in decimal, without NUL; returns the length, at most 20. */
-size_t record_format_u64(uint64_t value, char *out);
-
 static inline const uint8_t *record_field_at(const tape_field_info *field, const void *record) {
     return (const uint8_t *)record + field->offset;
 }

@@ -3,6 +3,7 @@
 #ifndef RECORD_TESTING_H
 #define RECORD_TESTING_H
 
+#include "base/testing.h"
 #include "record_internal.h"
 
 #include <math.h>
@@ -22,18 +23,6 @@ typedef union any_record {
     tape_tick tick;
     tape_depth depth;
 } any_record;
-
-/* Every test starts from a seed of its own, so that each fails the same way alone. */
-static inline uint64_t random_next(uint64_t *state) {
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static inline size_t random_below(uint64_t *state, size_t limit) {
-    return (size_t)(random_next(state) % limit);
-}
 
 /* A finite double: decimals as markets have them, or any bit pattern. */
 static inline double random_f64(uint64_t *state) {

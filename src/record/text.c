@@ -88,7 +88,7 @@ tape_status record_enum_from_text(const tape_table_info *table, const tape_field
 static tape_status number_from_text(const tape_table_info *table, const tape_field_info *field,
                                     const char *text, size_t size, double *out, tape_error *error) {
     char shown[RECORD_SHOWN_BYTES];
-    if (!record_parse_f64(text, size, out)) {
+    if (!number_parse_f64(text, size, out)) {
         return record_field_error(table, field, error, "is \"%s\": it is not a number",
                                   record_show(text, size, shown));
     }

@@ -16,7 +16,7 @@ static size_t cell_of(const tape_field_info *field, const any_record *r, char *o
             if (field->count > 1) {
                 out[size++] = i == 0 ? '[' : ',';
             }
-            size += record_format_f64(number, out + size);
+            size += number_format_f64(number, out + size);
         }
         if (field->count > 1) {
             out[size++] = ']';

@@ -171,7 +171,7 @@ static bool take_offset(cursor *c, int64_t *ns) {
 static bool parse_integer(const char *text, size_t size, int64_t *out) {
     uint64_t value;
     bool negative = size > 0 && text[0] == '-';
-    if (!record_parse_u64(text + negative, size - negative, &value) ||
+    if (!number_parse_u64(text + negative, size - negative, &value) ||
         value > (uint64_t)INT64_MAX + negative) {
         return false;
     }

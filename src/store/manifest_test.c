@@ -1,3 +1,4 @@
+#include "base/testing.h"
 #include "store/manifest.h"
 
 #include "format/format.h"
@@ -346,13 +347,6 @@ static void manifest_golden_file_is_written_byte_for_byte(void **state) {
     manifest_deinit(&m);
     free(golden);
     free(data);
-}
-
-static uint64_t random_next(uint64_t *state) {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
 }
 
 /* Half of the rounds give the frames right checksums again, where their sizes still lead to them.

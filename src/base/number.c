@@ -9,7 +9,7 @@
  * for nan, inf and -inf.
  *
  * Threads: no state but a constant locale. */
-#include "record_internal.h"
+#include "base/base.h"
 
 #include <float.h>
 #include <locale.h>
@@ -47,7 +47,7 @@ static locale_t get_plain_locale(void) {
 /* --- writing
  * --------------------------------------------------------------------------------------- */
 
-size_t record_format_u64(uint64_t value, char *out) {
+size_t number_format_u64(uint64_t value, char *out) {
     char digits[20];
     size_t at = sizeof digits;
     do {
@@ -91,7 +91,7 @@ static char *lay_out(const decimal *d, char *out) {
         }
         *out++ = 'e';
         *out++ = exponent < 0 ? '-' : '+';
-        return out + record_format_u64((uint64_t)abs(exponent), out);
+        return out + number_format_u64((uint64_t)abs(exponent), out);
     }
     if (d->point <= 0) {
         out = put(out, "0.", 2);
@@ -117,7 +117,7 @@ static bool short_decimal(double value, decimal *d) {
         }
         uint64_t rounded = (uint64_t)(scaled + 0.5);
         if ((double)rounded / tens[decimals] == value) {
-            d->count = (int)record_format_u64(rounded, d->digits);
+            d->count = (int)number_format_u64(rounded, d->digits);
             d->point = d->count - decimals;
             decimal_trim(d);
             return true;
@@ -183,7 +183,7 @@ static void any_decimal(double value, decimal *d) {
     decimal_trim(d);
 }
 
-size_t record_format_f64(double value, char out[32]) {
+size_t number_format_f64(double value, char out[32]) {
     char *at = out;
     if (isnan(value)) {
         memcpy(out, "nan", 4);
@@ -215,7 +215,7 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-bool record_parse_u64(const char *text, size_t size, uint64_t *out) {
+bool number_parse_u64(const char *text, size_t size, uint64_t *out) {
     uint64_t value = 0;
     if (size == 0) {
         return false;
@@ -311,7 +311,7 @@ static bool scan(const char *text, size_t size, parts *p) {
     return at == end;
 }
 
-bool record_parse_f64(const char *text, size_t size, double *out) {
+bool number_parse_f64(const char *text, size_t size, double *out) {
     bool negative = size > 0 && text[0] == '-';
     bool sign = negative || (size > 0 && text[0] == '+');
     const char *number = text + sign;

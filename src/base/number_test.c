@@ -1,6 +1,12 @@
-#include "record_testing.h"
+#include "base/base.h"
+#include "base/testing.h"
 
+#include <math.h>
+#include <setjmp.h>
+#include <cmocka.h>
 #include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* A JSON number, by its grammar. */
 static bool is_json_number(const char *at) {
@@ -42,10 +48,10 @@ static uint64_t bits_of(double value) {
 static void check_reads_back(double value) {
     char text[32];
     double back;
-    size_t length = record_format_f64(value, text);
+    size_t length = number_format_f64(value, text);
     assert_int_equal(length, strlen(text));
     if (!is_json_number(text) || bits_of(strtod(text, NULL)) != bits_of(value) ||
-        !record_parse_f64(text, length, &back) || bits_of(back) != bits_of(value)) {
+        !number_parse_f64(text, length, &back) || bits_of(back) != bits_of(value)) {
         fail_msg("%a became \"%s\"", value, text);
     }
 }
@@ -72,7 +78,7 @@ static void check_shortest(double value) {
     char other[48];
     int precision = 1;
     int unused;
-    (void)record_format_f64(value, text);
+    (void)number_format_f64(value, text);
     do {
         (void)snprintf(other, sizeof other, "%.*e", precision - 1, value);
     } while (strtod(other, NULL) != value && precision++ < 17);
@@ -84,7 +90,7 @@ static void check_shortest(double value) {
     }
 }
 
-static void record_format_f64_of_known_numbers_is_known_text(void **state) {
+static void number_format_f64_of_known_numbers_is_known_text(void **state) {
     (void)state;
     static const struct {
         double value;
@@ -126,12 +132,12 @@ static void record_format_f64_of_known_numbers_is_known_text(void **state) {
     };
     for (size_t i = 0; i < COUNT_OF(known); i++) {
         char text[32];
-        assert_int_equal(record_format_f64(known[i].value, text), strlen(known[i].text));
+        assert_int_equal(number_format_f64(known[i].value, text), strlen(known[i].text));
         assert_string_equal(text, known[i].text);
     }
 }
 
-static void record_format_f64_of_random_bit_patterns_reads_back(void **state) {
+static void number_format_f64_of_random_bit_patterns_reads_back(void **state) {
     (void)state;
     uint64_t seed = 31;
     for (int round = 0; round < 600000;) {
@@ -149,7 +155,7 @@ static void record_format_f64_of_random_bit_patterns_reads_back(void **state) {
     }
 }
 
-static void record_format_f64_of_random_decimals_is_the_decimal(void **state) {
+static void number_format_f64_of_random_decimals_is_the_decimal(void **state) {
     (void)state;
     uint64_t seed = 32;
     for (int round = 0; round < 600000; round++) {
@@ -175,14 +181,14 @@ static void record_format_f64_of_random_decimals_is_the_decimal(void **state) {
         wanted[size] = '\0';
         double value = strtod(wanted, NULL);
         double back;
-        (void)record_format_f64(value, text);
+        (void)number_format_f64(value, text);
         assert_string_equal(text, wanted);
-        assert_true(record_parse_f64(wanted, size, &back));
+        assert_true(number_parse_f64(wanted, size, &back));
         assert_true(back == value);
     }
 }
 
-static void record_format_f64_at_powers_of_two_and_their_neighbours_reads_back(void **state) {
+static void number_format_f64_at_powers_of_two_and_their_neighbours_reads_back(void **state) {
     (void)state;
     for (int exponent = -1074; exponent < 1024; exponent++) {
         double value = ldexp(1.0, exponent);
@@ -199,7 +205,7 @@ static void record_format_f64_at_powers_of_two_and_their_neighbours_reads_back(v
     }
 }
 
-static void record_parse_f64_agrees_with_the_c_library(void **state) {
+static void number_parse_f64_agrees_with_the_c_library(void **state) {
     (void)state;
     uint64_t seed = 33;
     for (int round = 0; round < 300000; round++) {
@@ -225,14 +231,14 @@ static void record_parse_f64_agrees_with_the_c_library(void **state) {
         text[size] = '\0';
         double ours;
         double theirs = strtod(text, NULL);
-        assert_int_equal(record_parse_f64(text, size, &ours), isfinite(theirs));
+        assert_int_equal(number_parse_f64(text, size, &ours), isfinite(theirs));
         if (isfinite(theirs) && bits_of(ours) != bits_of(theirs)) {
             fail_msg("\"%s\" became %a, not %a", text, ours, theirs);
         }
     }
 }
 
-static void record_parse_f64_reads_whole_numbers_only(void **state) {
+static void number_parse_f64_reads_whole_numbers_only(void **state) {
     (void)state;
     static const char *const bad[] = {
         "",     " ",     "1 ",       " 1",    "1,5",    "1.2.3",  "0x10",
@@ -263,45 +269,45 @@ static void record_parse_f64_reads_whole_numbers_only(void **state) {
     };
     double value;
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
-        if (record_parse_f64(bad[i], strlen(bad[i]), &value)) {
+        if (number_parse_f64(bad[i], strlen(bad[i]), &value)) {
             fail_msg("\"%s\" was taken for %g", bad[i], value);
         }
     }
     for (size_t i = 0; i < COUNT_OF(good); i++) {
-        assert_true(record_parse_f64(good[i].text, strlen(good[i].text), &value));
+        assert_true(number_parse_f64(good[i].text, strlen(good[i].text), &value));
         assert_true(value == good[i].value);
     }
-    assert_false(record_parse_f64("1\0", 2, &value));
+    assert_false(number_parse_f64("1\0", 2, &value));
     static char zeros[700];
     memset(zeros, '0', sizeof zeros);
-    assert_true(record_parse_f64(zeros, 500, &value));
-    assert_true(record_parse_f64("-0.0", 4, &value) && signbit(value));
-    assert_true(record_parse_f64("NaN", 3, &value) && isnan(value));
-    assert_true(record_parse_f64("-Infinity", 9, &value) && value < 0 && isinf(value));
-    assert_true(record_parse_f64("+inf", 4, &value) && value > 0 && isinf(value));
+    assert_true(number_parse_f64(zeros, 500, &value));
+    assert_true(number_parse_f64("-0.0", 4, &value) && signbit(value));
+    assert_true(number_parse_f64("NaN", 3, &value) && isnan(value));
+    assert_true(number_parse_f64("-Infinity", 9, &value) && value < 0 && isinf(value));
+    assert_true(number_parse_f64("+inf", 4, &value) && value > 0 && isinf(value));
 }
 
-static void record_parse_u64_reads_digits_up_to_the_largest(void **state) {
+static void number_parse_u64_reads_digits_up_to_the_largest(void **state) {
     (void)state;
     static const char *const bad[] = {
         "", "-1", "+1", " 1", "1 ", "18446744073709551616", "1e3", "99999999999999999999", "0x1"};
     uint64_t value;
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
-        assert_false(record_parse_u64(bad[i], strlen(bad[i]), &value));
+        assert_false(number_parse_u64(bad[i], strlen(bad[i]), &value));
     }
-    assert_true(record_parse_u64("18446744073709551615", 20, &value));
+    assert_true(number_parse_u64("18446744073709551615", 20, &value));
     assert_true(value == UINT64_MAX);
-    assert_true(record_parse_u64("007", 3, &value));
+    assert_true(number_parse_u64("007", 3, &value));
     assert_int_equal(value, 7);
     char text[20];
-    assert_int_equal(record_format_u64(UINT64_MAX, text), 20);
+    assert_int_equal(number_format_u64(UINT64_MAX, text), 20);
     assert_memory_equal(text, "18446744073709551615", 20);
-    assert_int_equal(record_format_u64(0, text), 1);
+    assert_int_equal(number_format_u64(0, text), 1);
     assert_memory_equal(text, "0", 1);
 }
 
 /* Both long paths, in a locale whose decimal point is a comma, where the machine has one. */
-static void record_numbers_do_not_depend_on_the_locale(void **state) {
+static void numbers_do_not_depend_on_the_locale(void **state) {
     (void)state;
     static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
     char text[32];
@@ -313,8 +319,8 @@ static void record_numbers_do_not_depend_on_the_locale(void **state) {
     if (set == NULL) {
         skip();
     }
-    (void)record_format_f64(0.1 + 0.2, text);
-    bool read = record_parse_f64("0.30000000000000004", 19, &value);
+    (void)number_format_f64(0.1 + 0.2, text);
+    bool read = number_parse_f64("0.30000000000000004", 19, &value);
     (void)setlocale(LC_ALL, "C");
     assert_string_equal(text, "0.30000000000000004");
     assert_true(read && value == 0.1 + 0.2);
@@ -322,14 +328,14 @@ static void record_numbers_do_not_depend_on_the_locale(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(record_format_f64_of_known_numbers_is_known_text),
-        cmocka_unit_test(record_format_f64_of_random_bit_patterns_reads_back),
-        cmocka_unit_test(record_format_f64_of_random_decimals_is_the_decimal),
-        cmocka_unit_test(record_format_f64_at_powers_of_two_and_their_neighbours_reads_back),
-        cmocka_unit_test(record_parse_f64_agrees_with_the_c_library),
-        cmocka_unit_test(record_parse_f64_reads_whole_numbers_only),
-        cmocka_unit_test(record_parse_u64_reads_digits_up_to_the_largest),
-        cmocka_unit_test(record_numbers_do_not_depend_on_the_locale),
+        cmocka_unit_test(number_format_f64_of_known_numbers_is_known_text),
+        cmocka_unit_test(number_format_f64_of_random_bit_patterns_reads_back),
+        cmocka_unit_test(number_format_f64_of_random_decimals_is_the_decimal),
+        cmocka_unit_test(number_format_f64_at_powers_of_two_and_their_neighbours_reads_back),
+        cmocka_unit_test(number_parse_f64_agrees_with_the_c_library),
+        cmocka_unit_test(number_parse_f64_reads_whole_numbers_only),
+        cmocka_unit_test(number_parse_u64_reads_digits_up_to_the_largest),
+        cmocka_unit_test(numbers_do_not_depend_on_the_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
