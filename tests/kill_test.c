@@ -4,7 +4,7 @@
 #include <tape/tape.h>
 
 #include "base/base.h"
-#include "base/testing.h"
+#include "base/base_testing.h"
 #include "os/os.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 #include "base/base.h"
-#include "base/testing.h"
+#include "base/base_testing.h"
 
 #include <math.h>
 #include <setjmp.h>

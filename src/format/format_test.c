@@ -1,4 +1,4 @@
-#include "base/testing.h"
+#include "base/base_testing.h"
 #include "format/format.h"
 
 #include <setjmp.h>

@@ -78,7 +78,7 @@ static void append_scalar(buffer *out, const duck_value *value) {
         buffer_append(out, text, format_decimal(value->integer, value->scale, text));
         break;
     case DUCK_REAL:
-        buffer_append(out, text, record_format_f64(value->real, text));
+        buffer_append(out, text, number_format_f64(value->real, text));
         break;
     case DUCK_TEXT:
         buffer_append(out, value->text, value->size);

@@ -51,7 +51,7 @@ static void append_scalar(buffer *out, const char *format, const struct ArrowArr
         buffer_printf(out, "%llu", (unsigned long long)((const uint64_t *)data)[row]);
         break;
     case 'g':
-        buffer_append(out, text, record_format_f64(((const double *)data)[row], text));
+        buffer_append(out, text, number_format_f64(((const double *)data)[row], text));
         break;
     case 'u': {
         const int32_t *offsets = data;

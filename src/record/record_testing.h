@@ -3,7 +3,7 @@
 #ifndef RECORD_TESTING_H
 #define RECORD_TESTING_H
 
-#include "base/testing.h"
+#include "base/base_testing.h"
 #include "record_internal.h"
 
 #include <math.h>

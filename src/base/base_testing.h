@@ -1,4 +1,4 @@
-/* testing: seeded randomness for tests. Every test starts from a seed of its own, so that each
+/* base_testing: seeded randomness for tests. Every test starts from a seed of its own, so that each
  * fails the same way alone. */
 #ifndef BASE_TESTING_H
 #define BASE_TESTING_H
