@@ -4,9 +4,8 @@
 #   tools/check_layers.sh [ROOT]
 #
 #  1 A file in src/M includes headers of M, the one header X/X.h of modules X above M, and
-#    <tape/...>; a test also os/os_sim.h and
-#    base/base_testing.h. Below the bar a module includes only base, os,
-#    itself, and (the command) sim.
+#    <tape/...>; a test also os/os_sim.h and base/base_testing.h. Below the bar a module
+#    includes only base, os, itself, and (the command) sim.
 #  2 Only src/duck includes duckdb.h.
 #  3 Public headers include public headers only; examples include no others of ours.
 #  4 Every directory of src is in LAYERS.
