@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -267,6 +268,73 @@ int64_t bench_parallel(int threads, bench_worker worker, void *context) {
     }
     (void)pthread_barrier_destroy(&c.start);
     return end_ns - start_ns;
+}
+
+/* --- cores --- */
+
+#define CPUS_MAX 256
+#define IRQ_LINE_BYTES 8192
+#define IRQ_SYNCS 200
+
+void bench_bind(int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int i = 0; i < CPUS_MAX; i++) {
+        if (cpu < 0 || i == cpu) {
+            CPU_SET((size_t)i, &set);
+        }
+    }
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+        bench_fail("a thread could not be bound to core %d: %s", cpu, strerror(errno));
+    }
+}
+
+/* Interrupts of devices so far, per core. */
+static void interrupts_read(uint64_t *counts, int cpus) {
+    char line[IRQ_LINE_BYTES];
+    FILE *file = fopen("/proc/interrupts", "r");
+    memset(counts, 0, CPUS_MAX * sizeof *counts);
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        char *at = NULL;
+        (void)strtoul(line, &at, 10);
+        if (at == line || *at != ':') {
+            continue; /* not a device: those have numbers */
+        }
+        at++;
+        for (int i = 0; i < cpus; i++) {
+            counts[i] += strtoull(at, &at, 10);
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
+int bench_quiet_cpu(void) {
+    uint64_t before[CPUS_MAX];
+    uint64_t after[CPUS_MAX];
+    int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t allowed;
+    BENCH_CHECK(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+    if (CPU_COUNT(&allowed) < 2 || cpus > CPUS_MAX) {
+        return -1;
+    }
+    int fd = open(bench_path("interrupts"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    BENCH_CHECK(fd >= 0);
+    interrupts_read(before, cpus);
+    for (int i = 0; i < IRQ_SYNCS; i++) {
+        BENCH_CHECK(pwrite(fd, "x", 1, i) == 1 && fdatasync(fd) == 0);
+    }
+    interrupts_read(after, cpus);
+    (void)close(fd);
+    int best = -1;
+    for (int i = 0; i < cpus; i++) {
+        bool fewer = best < 0 || after[i] - before[i] < after[best] - before[best];
+        if (CPU_ISSET((size_t)i, &allowed) && fewer) {
+            best = i;
+        }
+    }
+    return best;
 }
 
 /* --- files --- */

@@ -119,6 +119,11 @@ typedef void (*bench_worker)(void *context, int thread);
 /* Runs `worker` on that many threads, which start together; returns the ns from the start to the
  * end of the last one. */
 int64_t bench_parallel(int threads, bench_worker worker, void *context);
+/* Of the cores this process may use, the one that takes the fewest of the disk's interrupts, found
+ * by writing and syncing for a moment; -1 when there is only one core. */
+int bench_quiet_cpu(void);
+/* Binds the calling thread; -1: to no core. */
+void bench_bind(int cpu);
 int64_t bench_process_cpu_ns(void);
 int64_t bench_thread_cpu_ns(void);
 
