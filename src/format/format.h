@@ -8,7 +8,7 @@
  *
  * Frame, little-endian, starting at a multiple of FRAME_ALIGN:
  *   0  u32 size_bytes    header and payload, not the zero bytes that follow up to FRAME_ALIGN
- *   4  u32 crc32c        see frame_checksum
+ *   4  u32 crc32c        see frame_checksum_body
  *   8  u16 type          1..0x7fff a record's table id; 0x8000.. control (enum frame_type)
  *  10  u16 version       schema version of the payload
  *  12  u32 flags         FRAME_MORE: the next record frame belongs to the same append
@@ -80,18 +80,34 @@ static inline uint64_t frame_span(uint32_t size_bytes) {
     return ALIGN_UP((uint64_t)size_bytes, FRAME_ALIGN);
 }
 
-/* CRC-32C over: (salt ^ position) as u64; payload; header bytes 8..15; size_bytes as u64 (zero-
- * extended); append_ts. In this order, so that append_ts can be set last. */
-static inline uint32_t frame_checksum_start(uint64_t salt, uint64_t position, const void *payload,
-                                            size_t size) {
-    uint32_t crc = crc32c_word(0, salt ^ position);
-    const uint8_t *bytes = payload;
-    if (LIKELY(size <= 512)) { /* records: not worth a call */
-        for (; size >= 8; bytes += 8, size -= 8) {
-            crc = crc32c_word(crc, load_u64(bytes));
+/* The checksum: CRC-32C over, in this order,
+ *   payload bytes from FRAME_BODY_OFFSET on     known before the frame has a place
+ *   u64 salt ^ position; payload bytes before that (a record's seq and ts)
+ *   header bytes 8..15; size_bytes as u64; append_ts      known last, in the producer's turn
+ * so that a producer can do most of the work before it claims. */
+#define FRAME_BODY_OFFSET 16u
+static inline uint32_t frame_checksum_body(const void *payload, size_t size) {
+    uint32_t crc = 0;
+    if (size > FRAME_BODY_OFFSET) {
+        const uint8_t *bytes = (const uint8_t *)payload + FRAME_BODY_OFFSET;
+        size -= FRAME_BODY_OFFSET;
+        if (LIKELY(size <= 512)) { /* records: not worth a call */
+            for (; size >= 8; bytes += 8, size -= 8) {
+                crc = crc32c_word(crc, load_u64(bytes));
+            }
         }
+        crc = size == 0 ? crc : crc32c(crc, bytes, size);
     }
-    return size == 0 ? crc : crc32c(crc, bytes, size);
+    return crc;
+}
+static inline uint32_t frame_checksum_place(uint32_t crc, uint64_t salt, uint64_t position,
+                                            const void *payload, size_t size) {
+    crc = crc32c_word(crc, salt ^ position);
+    if (LIKELY(size >= FRAME_BODY_OFFSET)) {
+        crc = crc32c_word(crc, load_u64(payload));
+        return crc32c_word(crc, load_u64((const uint8_t *)payload + 8));
+    }
+    return crc32c(crc, payload, size);
 }
 static inline uint32_t frame_checksum_finish(uint32_t crc, const frame_header *header) {
     crc = crc32c_word(crc, load_u64((const uint8_t *)header + 8));

@@ -19,7 +19,9 @@ uint64_t frame_write(void *frame, uint64_t salt, uint64_t position, uint16_t typ
         .flags = flags,
         .append_ts = append_ts,
     };
-    uint32_t crc = frame_checksum_start(salt, position, bytes + FRAME_HEADER_BYTES, payload_size);
+    const uint8_t *body = bytes + FRAME_HEADER_BYTES;
+    uint32_t crc = frame_checksum_body(body, payload_size);
+    crc = frame_checksum_place(crc, salt, position, body, payload_size);
     header.crc32c = frame_checksum_finish(crc, &header);
     memcpy(bytes, &header, sizeof header);
     return span;
@@ -44,8 +46,10 @@ frame_verdict frame_read(const void *data, size_t available, uint64_t salt, uint
     }
     frame_header header;
     memcpy(&header, bytes, sizeof header);
-    uint32_t crc = frame_checksum_start(salt, position, bytes + FRAME_HEADER_BYTES,
-                                        size_bytes - FRAME_HEADER_BYTES);
+    const uint8_t *payload = bytes + FRAME_HEADER_BYTES;
+    size_t payload_size = size_bytes - FRAME_HEADER_BYTES;
+    uint32_t crc = frame_checksum_body(payload, payload_size);
+    crc = frame_checksum_place(crc, salt, position, payload, payload_size);
     crc = frame_checksum_finish(crc, &header);
     if (crc != header.crc32c) {
         if (expected != NULL) {

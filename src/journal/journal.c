@@ -14,6 +14,10 @@
 #include <stdlib.h>
 
 #define TURN_SPINS 256
+/* A few milliseconds at most, then a claim is made in any case. */
+#define GATE_SPINS 20000
+#define GATE_BYTES KIB(4)
+#define APPEND_ALONE_BYTES 512
 #define WAIT_SPINS 128
 #define NO_SPACE_PAUSE_NS INT64_C(10000000)
 /* How long a wait hopes for space on a full disk before it says so, whatever its deadline. */
@@ -75,9 +79,10 @@ int64_t journal_fill_pad(journal *j, const window_range *range, int64_t now) {
     return append_ts;
 }
 
-/* Copies the payload behind the header's place and leaves the checksum so far in the header. */
-static inline void append_copy(journal *j, const tape_record *record, uint64_t position,
-                               uint64_t seq, int64_t now, uint32_t flags) {
+/* Copies the payload behind the header's place and leaves the checksum so far in the header. The
+ * checksum of the body is of the copy: `body_crc`, or taken here. */
+static inline void append_copy(journal *j, const tape_record *record, const uint32_t *body_crc,
+                               uint64_t position, uint64_t seq, int64_t now, uint32_t flags) {
     uint8_t *bytes = window_at(&j->w, position);
     uint8_t *payload = bytes + FRAME_HEADER_BYTES;
     uint32_t size_bytes = FRAME_HEADER_BYTES + record->size_bytes;
@@ -87,9 +92,10 @@ static inline void append_copy(journal *j, const tape_record *record, uint64_t p
         store_u64(payload + 8, (uint64_t)now);
     }
     memset(bytes + size_bytes, 0, (size_t)(frame_span(size_bytes) - size_bytes));
+    uint32_t crc = body_crc != NULL ? *body_crc : frame_checksum_body(payload, record->size_bytes);
     frame_header header = {
         .size_bytes = size_bytes,
-        .crc32c = frame_checksum_start(j->place.salt, position, payload, record->size_bytes),
+        .crc32c = frame_checksum_place(crc, j->place.salt, position, payload, record->size_bytes),
         .type = record->table,
         .version = record->version != 0 ? record->version : record_table(record->table)->version,
         .flags = flags,
@@ -137,6 +143,27 @@ static tape_status append_size(const journal *j, const tape_record *records, siz
 static tape_status append_await_room(journal *j, int64_t deadline_ns, int64_t *full_since,
                                      tape_error *error);
 
+/* Small appends claim one after another where they can: a claim that cannot be published yet,
+ * because the one before it belongs to a thread that lost its core, makes its own thread wait in
+ * line, and more threads than cores then move at the pace of the scheduler. A large append claims
+ * at once, so that copies overlap. */
+static inline void append_await_gate(const journal *j, uint64_t bytes) {
+    const window_control *control = j->w.control;
+    for (uint32_t spins = 0; spins < GATE_SPINS; spins++) {
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_relaxed);
+        uint64_t written = atomic_load_explicit(&control->written_position, memory_order_relaxed);
+        if (LIKELY((uint32_t)(claim >> 32) == (uint32_t)(written / FRAME_ALIGN)) ||
+            bytes > GATE_BYTES) {
+            return;
+        }
+        if (spins % 64 == 63) {
+            os_yield();
+        } else {
+            cpu_pause();
+        }
+    }
+}
+
 tape_status journal_append(journal *j, const tape_record *records, size_t count, int64_t timeout_ns,
                            uint64_t *first_seq, tape_error *error) {
     ASSERT(count > 0 && count <= UINT32_MAX);
@@ -151,6 +178,20 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
     if (UNLIKELY(status != TAPE_OK)) {
         return status;
     }
+    /* A record alone is copied and checksummed before the claim, in the shade of what the claim
+     * waits for. */
+    _Alignas(8) uint8_t alone[APPEND_ALONE_BYTES];
+    tape_record copy = records[0];
+    uint32_t body_crc = 0;
+    bool is_alone = count == 1 && copy.size_bytes <= sizeof alone;
+    if (LIKELY(is_alone)) {
+        memcpy(alone, copy.data, copy.size_bytes);
+        copy.data = alone;
+        body_crc = frame_checksum_body(alone, copy.size_bytes);
+        records = &copy;
+    }
+    int64_t now = clock_stamp_ns();
+    append_await_gate(j, bytes);
     window_range range;
     int64_t deadline_ns = 0;
     int64_t full_since = 0;
@@ -161,11 +202,11 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
         if (status != TAPE_OK) {
             return status;
         }
+        now = clock_stamp_ns();
     }
-    int64_t now = clock_stamp_ns();
     uint64_t position = range.start;
     for (size_t i = 0; i < count; i++) {
-        append_copy(j, &records[i], position, range.first_seq + i, now,
+        append_copy(j, &records[i], is_alone ? &body_crc : NULL, position, range.first_seq + i, now,
                     i + 1 < count ? FRAME_MORE : 0);
         position += frame_span(FRAME_HEADER_BYTES + records[i].size_bytes);
     }
