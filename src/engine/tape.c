@@ -21,8 +21,6 @@
 #define APPEND_TIMEOUT_NS (5 * NS_PER_SECOND)
 /* Closing writes the memtable out when replaying it would take noticeable time. */
 #define CLOSE_FLUSH_BYTES MIB(8)
-#define IDLE_PAUSE_MIN_NS INT64_C(200000)
-#define IDLE_PAUSE_MAX_NS INT64_C(10000000)
 
 const char *tape_version(void) {
     return TAPE_VERSION;

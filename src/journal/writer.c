@@ -14,7 +14,7 @@
 #define BOUNCE_BYTES MIB(1)
 /* The background writer's pace when nobody waits, and the most it slows down to while nothing
  * comes; whoever waits for `durable` flushes at once. */
-#define WRITER_PAUSE_NS INT64_C(1000000)
+#define WRITER_PAUSE_NS INT64_C(2000000)
 #define WRITER_PAUSE_MAX_NS INT64_C(8000000)
 #define WRITER_PENDING_BYTES MIB(1)
 #define PREPARER_PAUSE_NS INT64_C(50000000)

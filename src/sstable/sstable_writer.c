@@ -13,6 +13,8 @@
 #include <xxhash.h>
 
 #define OUTPUT_BYTES KIB(256)
+/* Synced in pieces, so that the journal's syncs never queue behind a whole table. */
+#define SYNC_BYTES MIB(4)
 
 struct sstable_writer {
     os_disk *disk;
@@ -95,11 +97,23 @@ static uint64_t writer_offset(const sstable_writer *w) {
     return w->written + w->output.size;
 }
 
+/* A failed sync is final: the system may have dropped what it could not write. */
+static tape_status sync_failed(tape_error *error) {
+    if (error != NULL) {
+        error->status = TAPE_FAILED;
+    }
+    return TAPE_FAILED;
+}
+
 static tape_status writer_drain(sstable_writer *w, tape_error *error) {
     tape_status status = os_file_write(w->file, w->written, w->output.data, w->output.size, error);
     if (status == TAPE_OK) {
+        bool piece = w->written / SYNC_BYTES != (w->written + w->output.size) / SYNC_BYTES;
         w->written += w->output.size;
         w->output.size = 0;
+        if (piece && os_file_sync(w->file, error) != TAPE_OK) {
+            status = sync_failed(error);
+        }
     }
     return status;
 }
@@ -264,14 +278,6 @@ static void writer_add_footer(sstable_writer *w, sstable_footer *footer) {
     memcpy(footer->max_key, info->max_key, sizeof footer->max_key);
     footer->crc32c = sstable_checksum(w->salt, info->number, offset, footer, sizeof *footer);
     buffer_append(&w->output, footer, sizeof *footer);
-}
-
-/* A failed sync is final: the system may have dropped what it could not write. */
-static tape_status sync_failed(tape_error *error) {
-    if (error != NULL) {
-        error->status = TAPE_FAILED;
-    }
-    return TAPE_FAILED;
 }
 
 tape_status sstable_writer_finish(sstable_writer **writer, sstable_info *out, tape_error *error) {
