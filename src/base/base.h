@@ -76,9 +76,7 @@ static inline void store_u32(void *to, uint32_t v) {
 
 /* --- checksums ---
  * CRC-32C (Castagnoli), hardware where there is one. `crc` is a running value: start with 0;
- * feeding a buffer in pieces gives the same result as at once. crc32c_word is the hot path's: eight
- * bytes.
- */
+ * feeding a buffer in pieces gives the same result as at once. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 /* By tables, for processors without the instruction; the same results. */
 uint32_t crc32c_software(uint32_t crc, const void *data, size_t size);
@@ -92,12 +90,17 @@ uint32_t crc32c_software(uint32_t crc, const void *data, size_t size);
 #define CRC32C_BYTE(crc, byte) __crc32cb((crc), (byte))
 #endif
 
-static inline uint32_t crc32c_word(uint32_t crc, uint64_t word) {
+/* The state between words, for chains of them: start with CRC32C_START, end with crc32c_end. */
+#define CRC32C_START UINT32_MAX
+static inline uint32_t crc32c_step(uint32_t state, uint64_t word) {
 #if defined(CRC32C_WORD)
-    return ~CRC32C_WORD(~crc, word);
+    return CRC32C_WORD(state, word);
 #else
-    return crc32c_software(crc, &word, sizeof word);
+    return ~crc32c_software(~state, &word, sizeof word);
 #endif
+}
+static inline uint32_t crc32c_end(uint32_t state) {
+    return ~state;
 }
 
 /* --- clocks, in ns --- */

@@ -49,7 +49,8 @@ static void crc32c_in_pieces_equals_crc32c_at_once(void **state) {
         assert_int_equal(crc32c(first, bytes + cut, sizeof bytes - cut),
                          crc32c(0, bytes, sizeof bytes));
     }
-    assert_int_equal(crc32c_word(crc32c(0, bytes, 8), load_u64(bytes + 8)), crc32c(0, bytes, 16));
+    uint32_t state_of = crc32c_step(CRC32C_START, load_u64(bytes));
+    assert_int_equal(crc32c_end(crc32c_step(state_of, load_u64(bytes + 8))), crc32c(0, bytes, 16));
 }
 
 static void arena_gives_aligned_memory_that_does_not_overlap(void **state) {

@@ -87,32 +87,29 @@ static inline uint64_t frame_span(uint32_t size_bytes) {
  * so that a producer can do most of the work before it claims. */
 #define FRAME_BODY_OFFSET 16u
 static inline uint32_t frame_checksum_body(const void *payload, size_t size) {
-    uint32_t crc = 0;
-    if (size > FRAME_BODY_OFFSET) {
-        const uint8_t *bytes = (const uint8_t *)payload + FRAME_BODY_OFFSET;
-        size -= FRAME_BODY_OFFSET;
-        if (LIKELY(size <= 512)) { /* records: not worth a call */
-            for (; size >= 8; bytes += 8, size -= 8) {
-                crc = crc32c_word(crc, load_u64(bytes));
-            }
+    uint32_t state = CRC32C_START;
+    const uint8_t *bytes = payload;
+    size_t at = FRAME_BODY_OFFSET;
+    if (LIKELY(size <= 512)) { /* records: not worth a call */
+        for (; at + 8 <= size; at += 8) {
+            state = crc32c_step(state, load_u64(bytes + at));
         }
-        crc = size == 0 ? crc : crc32c(crc, bytes, size);
     }
-    return crc;
+    return at >= size ? state : ~crc32c(~state, bytes + at, size - at);
 }
-static inline uint32_t frame_checksum_place(uint32_t crc, uint64_t salt, uint64_t position,
+static inline uint32_t frame_checksum_place(uint32_t state, uint64_t salt, uint64_t position,
                                             const void *payload, size_t size) {
-    crc = crc32c_word(crc, salt ^ position);
+    state = crc32c_step(state, salt ^ position);
     if (LIKELY(size >= FRAME_BODY_OFFSET)) {
-        crc = crc32c_word(crc, load_u64(payload));
-        return crc32c_word(crc, load_u64((const uint8_t *)payload + 8));
+        state = crc32c_step(state, load_u64(payload));
+        return crc32c_step(state, load_u64((const uint8_t *)payload + 8));
     }
-    return crc32c(crc, payload, size);
+    return ~crc32c(~state, payload, size);
 }
-static inline uint32_t frame_checksum_finish(uint32_t crc, const frame_header *header) {
-    crc = crc32c_word(crc, load_u64((const uint8_t *)header + 8));
-    crc = crc32c_word(crc, header->size_bytes);
-    return crc32c_word(crc, (uint64_t)header->append_ts);
+static inline uint32_t frame_checksum_finish(uint32_t state, const frame_header *header) {
+    state = crc32c_step(state, load_u64((const uint8_t *)header + 8));
+    state = crc32c_step(state, header->size_bytes);
+    return crc32c_end(crc32c_step(state, (uint64_t)header->append_ts));
 }
 
 /* Writes header and padding around a payload already copied to frame + FRAME_HEADER_BYTES, or

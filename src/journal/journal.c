@@ -79,23 +79,40 @@ int64_t journal_fill_pad(journal *j, const window_range *range, int64_t now) {
     return append_ts;
 }
 
+/* Copies a record: a multiple of eight bytes, mostly about a hundred, which is less than a call of
+ * memcpy takes to find out. */
+static inline void append_words(void *to, const void *from, size_t size) {
+    uint8_t *out = to;
+    const uint8_t *in = from;
+    size_t at = 0;
+    for (; at + 32 <= size; at += 32) {
+        memcpy(out + at, in + at, 32);
+        __asm__ volatile("" ::: "memory"); /* a loop of copies, not one call */
+    }
+    for (; at < size; at += 8) {
+        memcpy(out + at, in + at, 8);
+    }
+}
+
 /* Copies the payload behind the header's place and leaves the checksum so far in the header. The
- * checksum of the body is of the copy: `body_crc`, or taken here. */
-static inline void append_copy(journal *j, const tape_record *record, const uint32_t *body_crc,
+ * checksum of the body is of the copy: `body`, or taken here. */
+static inline void append_copy(journal *j, const tape_record *record, const uint32_t *body,
                                uint64_t position, uint64_t seq, int64_t now, uint32_t flags) {
     uint8_t *bytes = window_at(&j->w, position);
     uint8_t *payload = bytes + FRAME_HEADER_BYTES;
     uint32_t size_bytes = FRAME_HEADER_BYTES + record->size_bytes;
-    memcpy(payload, record->data, record->size_bytes);
+    append_words(payload, record->data, record->size_bytes);
     store_u64(payload, seq);
     if (load_u64(payload + 8) == 0) {
         store_u64(payload + 8, (uint64_t)now);
     }
-    memset(bytes + size_bytes, 0, (size_t)(frame_span(size_bytes) - size_bytes));
-    uint32_t crc = body_crc != NULL ? *body_crc : frame_checksum_body(payload, record->size_bytes);
+    for (uint64_t at = size_bytes; at < frame_span(size_bytes); at += 8) {
+        store_u64(bytes + at, 0);
+    }
+    uint32_t state = body != NULL ? *body : frame_checksum_body(payload, record->size_bytes);
     frame_header header = {
         .size_bytes = size_bytes,
-        .crc32c = frame_checksum_place(crc, j->place.salt, position, payload, record->size_bytes),
+        .crc32c = frame_checksum_place(state, j->place.salt, position, payload, record->size_bytes),
         .type = record->table,
         .version = record->version != 0 ? record->version : record_table(record->table)->version,
         .flags = flags,
@@ -182,12 +199,12 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
      * waits for. */
     _Alignas(8) uint8_t alone[APPEND_ALONE_BYTES];
     tape_record copy = records[0];
-    uint32_t body_crc = 0;
+    uint32_t body = 0;
     bool is_alone = count == 1 && copy.size_bytes <= sizeof alone;
     if (LIKELY(is_alone)) {
-        memcpy(alone, copy.data, copy.size_bytes);
+        append_words(alone, copy.data, copy.size_bytes);
         copy.data = alone;
-        body_crc = frame_checksum_body(alone, copy.size_bytes);
+        body = frame_checksum_body(alone, copy.size_bytes);
         records = &copy;
     }
     int64_t now = clock_stamp_ns();
@@ -206,7 +223,7 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
     }
     uint64_t position = range.start;
     for (size_t i = 0; i < count; i++) {
-        append_copy(j, &records[i], is_alone ? &body_crc : NULL, position, range.first_seq + i, now,
+        append_copy(j, &records[i], is_alone ? &body : NULL, position, range.first_seq + i, now,
                     i + 1 < count ? FRAME_MORE : 0);
         position += frame_span(FRAME_HEADER_BYTES + records[i].size_bytes);
     }

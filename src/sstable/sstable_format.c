@@ -10,10 +10,8 @@ char *sstable_path(const char *dir, uint64_t number) {
 
 uint32_t sstable_checksum(uint64_t salt, uint64_t number, uint64_t offset, const void *data,
                           size_t size) {
-    uint32_t crc = crc32c_word(0, salt);
-    crc = crc32c_word(crc, number);
-    crc = crc32c_word(crc, offset);
-    return crc32c(crc, data, size);
+    uint64_t place[] = {salt, number, offset};
+    return crc32c(crc32c(0, place, sizeof place), data, size);
 }
 
 int sstable_compare(slice key_a, uint64_t seq_a, slice key_b, uint64_t seq_b) {
