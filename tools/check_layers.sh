@@ -44,7 +44,8 @@ cd "${1:-"$(dirname "$0")/.."}"
         }
         if (!(to in rank)) {
             complain("includes \"" path "\", which is in no module of src/LAYERS")
-        } else if (path != to "/" to ".h" && !(FILENAME ~ /_test(ing)?\.[ch]$/ && path in for_tests)) {
+        } else if (path != to "/" to ".h" &&
+                   !(FILENAME ~ /_test(ing)?\.[ch]$/ && path in for_tests)) {
             complain("includes \"" path "\", which is private to " to)
         } else if (rank[to] >= rank[from]) {
             complain(from " includes " to ", which is not above it in src/LAYERS")

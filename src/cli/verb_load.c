@@ -225,6 +225,10 @@ static tape_status take_reject(load *l, const tape_import_reject *reject, tape_e
         l->rejected++;
         return rejects_write(l, reject, error);
     }
+    if (reject->column[0] == '\0') { /* the row as a whole */
+        return error_set(error, TAPE_INVALID, "%s row %llu: %s", l->file,
+                         (unsigned long long)reject->row, reject->reason);
+    }
     return error_set(error, TAPE_INVALID, "%s row %llu: column '%s': value '%s': %s", l->file,
                      (unsigned long long)reject->row, reject->column, reject->value,
                      reject->reason);
