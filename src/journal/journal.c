@@ -583,6 +583,10 @@ tape_status journal_close(journal **handle, tape_error *error) {
         if (status == TAPE_OK && !atomic_load(&j->sealed)) {
             status = journal_flush(j, true, error);
         }
+        if (status == TAPE_OK && journal_mark_write(&j->place, j->sw.position, NULL) != TAPE_OK) {
+            log_line(LOG_WARN, "the mark of the durable end of %s could not be written",
+                     j->place.dir);
+        }
         if (status == TAPE_OK) {
             /* Only now is the window no longer needed; after a failure it stays for the next open.
              */

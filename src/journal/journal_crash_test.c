@@ -676,6 +676,35 @@ static void full_window_refuses_with_busy_and_loses_nothing(void **state) {
     os_sim_destroy(&sim);
 }
 
+/* The last run of a closed journal, with every commit that knew of it, turned to zeros or noise. */
+static void end_that_is_lost_as_a_whole_is_missed(void **state) {
+    (void)state;
+    outcome o;
+    os_sim *original = filled(13, &o);
+    char path[64];
+    path_of(path, 1);
+    for (uint64_t fill = 0; fill < 2; fill++) {
+        for (uint64_t from = SEGMENT_HEADER_BYTES; from < SEGMENT_HEADER_BYTES + KIB(16);
+             from += 2048) {
+            os_sim *sim = os_sim_clone(original);
+            uint8_t *noise = mem_alloc(SEGMENT);
+            memset(noise, fill == 0 ? 0 : 0xa7, SEGMENT);
+            assert_int_equal(os_sim_write_raw(sim, path, from, noise,
+                                              SEGMENT_HEADER_BYTES + SEGMENT - (size_t)from),
+                             TAPE_OK);
+            free(noise);
+            expect_refused_or_whole(sim, &o, path, from == SEGMENT_HEADER_BYTES);
+            os_sim_destroy(&sim);
+        }
+    }
+    os_sim *sim = os_sim_clone(original);
+    assert_int_equal(os_sim_flip_bit(sim, ROOT "/journal/mark", 9, 1), TAPE_OK);
+    expect_refused_or_whole(sim, &o, ROOT "/journal/mark", true);
+    os_sim_destroy(&sim);
+    os_sim_destroy(&original);
+    free(o.ends);
+}
+
 static void log_nothing(void *context, log_level level, const char *line) {
     (void)context;
     (void)level;
@@ -698,6 +727,7 @@ int main(void) {
         cmocka_unit_test(full_disk_and_a_crash_lose_nothing_written),
         cmocka_unit_test(checkpoint_removes_only_what_is_not_needed),
         cmocka_unit_test(full_window_refuses_with_busy_and_loses_nothing),
+        cmocka_unit_test(end_that_is_lost_as_a_whole_is_missed),
         cmocka_unit_test(window_that_is_damaged_is_refused),
         cmocka_unit_test(damaged_identity_and_newer_format_are_refused),
     };

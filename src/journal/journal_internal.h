@@ -223,6 +223,13 @@ typedef struct journal_end {
  * end, or CORRUPT. Writes nothing. */
 tape_status journal_end_find(const journal_place *place, uint64_t checkpoint_seq, journal_end *out,
                              tape_error *error) TAPE_CHECKED;
+/* DIR/journal/mark: a position known durable, written when a journal is closed, so that an end that
+ * was lost as a whole, with every commit that knew of it, is missed. 0 when there is none. CORRUPT
+ * when it is damaged. */
+tape_status journal_mark_read(const journal_place *place, uint64_t *position,
+                              tape_error *error) TAPE_CHECKED;
+tape_status journal_mark_write(const journal_place *place, uint64_t position,
+                               tape_error *error) TAPE_CHECKED;
 /* Zeroes everything after the end and removes segments that begin after it. */
 tape_status journal_end_cut(const journal_place *place, journal_end *end, uint64_t *cut_bytes,
                             tape_error *error) TAPE_CHECKED;

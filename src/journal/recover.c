@@ -3,7 +3,8 @@
  * The decision table is in README.md; the rows' numbers stand in the comments here. `end` is the
  * position after the last good commit, `stop` the first position that is not a good frame,
  * `durable` the greatest position that anything intact names as durable: a commit frame before or
- * after `stop`, the start of the last segment, the window of an owner that was killed. */
+ * after `stop`, the start of the last segment, the window of an owner that was killed, the mark of
+ * a clean close. */
 #include "journal/journal_internal.h"
 
 #include <inttypes.h>
@@ -31,6 +32,46 @@ static uint64_t window_durable(const journal_place *place) {
     return durable;
 }
 
+static char *mark_path(const journal_place *place) {
+    return mem_printf("%s/mark", place->dir);
+}
+
+tape_status journal_mark_read(const journal_place *place, uint64_t *position, tape_error *error) {
+    char *path = mark_path(place);
+    char *text = NULL;
+    size_t size = 0;
+    unsigned stored = 0;
+    *position = 0;
+    tape_status status = os_read_small(place->disk, path, &text, &size, error);
+    if (status == TAPE_NOT_FOUND) {
+        status = TAPE_OK;
+    } else if (status == TAPE_OK) {
+        const char *crc_line = strstr(text, "crc32c ");
+        if (crc_line == NULL || sscanf(text, "durable %" SCNu64 "\n", position) != 1 ||
+            sscanf(crc_line, "crc32c %8x\n", &stored) != 1 ||
+            crc32c(0, text, (size_t)(crc_line - text)) != stored) {
+            status = error_set_file(error, TAPE_CORRUPT, path, 0,
+                                    "%s: wrong checksum: the mark of the journal's durable end is "
+                                    "damaged; remove it to go on without this check",
+                                    path);
+        }
+    }
+    free(text);
+    free(path);
+    return status;
+}
+
+tape_status journal_mark_write(const journal_place *place, uint64_t position, tape_error *error) {
+    buffer text = {0};
+    buffer_printf(&text, "durable %" PRIu64 "\n", position);
+    buffer_printf(&text, "crc32c %08x\n", crc32c(0, text.data, text.size));
+    char *path = mark_path(place);
+    tape_status status = os_write_small(place->disk, path, text.data, text.size, error);
+    free(path);
+    buffer_deinit(&text);
+    return status;
+}
+
 static tape_status end_decide(scan *s, uint64_t checkpoint_seq, journal_end *out,
                               tape_error *error) {
     uint64_t durable = s->durable_position;
@@ -45,6 +86,11 @@ static tape_status end_decide(scan *s, uint64_t checkpoint_seq, journal_end *out
     }
     durable = evidence > durable ? evidence : durable;
     evidence = window_durable(s->place);
+    durable = evidence > durable ? evidence : durable;
+    tape_status marked = journal_mark_read(s->place, &evidence, error);
+    if (marked != TAPE_OK) {
+        return marked;
+    }
     durable = evidence > durable ? evidence : durable;
     if (durable > s->commit.end) {
         return scan_report(s, durable, error); /* rows 4, 5, 6 */

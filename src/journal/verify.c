@@ -101,7 +101,12 @@ tape_status journal_verify(os_disk *disk, const char *root,
     for (uint64_t i = 0; status == TAPE_OK && i < v.segments.count; i++) {
         verify_segment(&v, v.segments.first + i);
     }
-    *files = v.segments.count + 1; /* and the identity */
+    uint64_t mark = 0;
+    tape_error local;
+    if (status == TAPE_OK && journal_mark_read(&place, &mark, &local) != TAPE_OK) {
+        verify_damage(&v, &local);
+    }
+    *files = v.segments.count + 1 + (mark != 0 ? 1 : 0); /* the identity, and the mark */
     *records = v.records;
     if (place.dir != NULL) {
         journal_place_deinit(&place);
