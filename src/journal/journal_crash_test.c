@@ -693,6 +693,15 @@ static void end_that_is_lost_as_a_whole_is_missed(void **state) {
                                               SEGMENT_HEADER_BYTES + SEGMENT - (size_t)from),
                              TAPE_OK);
             free(noise);
+            if (from == SEGMENT_HEADER_BYTES) {
+                os_disk *disk = os_sim_process_start(sim);
+                uint64_t files = 0;
+                uint64_t records = 0;
+                tape_error error;
+                assert_int_equal(journal_verify(disk, ROOT, NULL, NULL, &files, &records, &error),
+                                 TAPE_CORRUPT);
+                os_sim_process_crash(disk);
+            }
             expect_refused_or_whole(sim, &o, path, from == SEGMENT_HEADER_BYTES);
             os_sim_destroy(&sim);
         }

@@ -7,6 +7,7 @@ typedef struct verify {
     const journal_place *place;
     segment_list segments;
     uint64_t live_end; /* with an owner: nothing beyond it is looked at; UINT64_MAX: none */
+    uint64_t mark;     /* known durable since the last clean close */
     void (*damage)(void *, const tape_error *);
     void *context;
     uint64_t records;
@@ -66,10 +67,12 @@ static void verify_segment(verify *v, uint64_t index) {
             v->records += s.header.type < FRAME_CONTROL ? 1 : 0;
             continue;
         }
-        if (s.zero && last && scan_rest_is_zero(&s) && s.position == s.commit.end) {
+        if (s.zero && last && scan_rest_is_zero(&s) && s.position == s.commit.end &&
+            s.position >= v->mark) {
             break;
         }
-        tape_status status = scan_report(&s, stop < end ? stop : s.commit.end, &error);
+        uint64_t durable = s.commit.end > v->mark ? s.commit.end : v->mark;
+        tape_status status = scan_report(&s, stop < end ? stop : durable, &error);
         (void)status;
         verify_damage(v, &error);
         damaged = true;
@@ -98,15 +101,15 @@ tape_status journal_verify(os_disk *disk, const char *root,
         window_close(&w);
         /* Segments put in place after the list was read are beyond it. */
     }
+    tape_error local;
+    if (status == TAPE_OK && journal_mark_read(&place, &v.mark, &local) != TAPE_OK) {
+        v.mark = 0;
+        verify_damage(&v, &local);
+    }
     for (uint64_t i = 0; status == TAPE_OK && i < v.segments.count; i++) {
         verify_segment(&v, v.segments.first + i);
     }
-    uint64_t mark = 0;
-    tape_error local;
-    if (status == TAPE_OK && journal_mark_read(&place, &mark, &local) != TAPE_OK) {
-        verify_damage(&v, &local);
-    }
-    *files = v.segments.count + 1 + (mark != 0 ? 1 : 0); /* the identity, and the mark */
+    *files = v.segments.count + 1 + (v.mark != 0 ? 1 : 0); /* the identity, and the mark */
     *records = v.records;
     if (place.dir != NULL) {
         journal_place_deinit(&place);
