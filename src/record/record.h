@@ -46,6 +46,28 @@ tape_status record_key_from_text(const tape_table_info *table, const char *const
                                  size_t count, uint8_t out[RECORD_KEY_BYTES_MAX], size_t *size,
                                  tape_error *error) TAPE_CHECKED;
 
+/* Two 64-bit hashes of an encoded key, the halves of its XXH3-128 (seed 0). */
+void record_key_hash(slice key, uint64_t out[2]);
+/* Like slice_compare(key, record_key(payload)), without making the latter. `key` may also be a bound
+ * of record_key_range: the beginning of a key, or of another table. */
+int record_key_compare(const tape_table_info *table, slice key, const void *payload);
+/* Like slice_compare(record_key(a), record_key(b)). */
+int record_key_compare_payloads(const tape_table_info *table, const void *a, const void *b);
+
+/* The keys of a table from `low` (included) to `high` (not included), as encoded bytes that compare
+ * with encoded keys as slices do. */
+typedef struct record_key_bounds {
+    uint8_t low_bytes[RECORD_KEY_BYTES_MAX], high_bytes[RECORD_KEY_BYTES_MAX];
+    size_t low_size, high_size;
+} record_key_bounds;
+/* Rows whose first `count` key fields are `parts` (0: any). Of the next key field, NULL leaving it
+ * open: `from` is the least text, `to` the first beyond, `prefix` what it begins with (identifiers
+ * only, not together with from and to). With every part given there is no next field. INVALID: too
+ * many parts, a bad one, a prefix of a number. */
+tape_status record_key_range(const tape_table_info *table, const char *const *parts, size_t count,
+                             const char *from, const char *to, const char *prefix,
+                             record_key_bounds *out, tape_error *error) TAPE_CHECKED;
+
 /* Makes `out` (table->size_bytes) a record of the current version out of one of any version: fields
  * that an older one lacks take their default (and are absent: see record_field_present), what a
  * newer one has beyond ours is skipped. */

@@ -18,18 +18,31 @@
 #include "os/os.h"
 #include "record/record.h"
 
-/* What a table's footer says of it, and the manifest repeats. */
+/* What a table's footer says of it, and the manifest repeats. All records are of one table of the
+ * catalogue. */
 typedef struct sstable_info {
     uint64_t number;
     uint64_t size_bytes;
+    uint16_t table; /* the catalogue's id */
+    uint16_t codec; /* sstable_codec */
     uint64_t entries;
-    uint64_t keys;         /* different ones */
-    uint64_t content_xxh3; /* XXH3-64 of everything before the footer */
+    uint64_t keys;          /* different ones */
+    uint64_t payload_bytes; /* of the records, before packing */
+    uint64_t content_xxh3;  /* XXH3-64 of everything before the footer */
     uint64_t min_seq, max_seq;
-    int64_t min_ts, max_ts; /* of the records' event times */
+    int64_t min_ts, max_ts;               /* of the records' event times */
+    int64_t min_append_ts, max_append_ts; /* of the records' append times */
+    /* The first entry is (min_key, first_seq), the last (max_key, last_seq). */
+    uint64_t first_seq, last_seq;
     uint32_t min_key_size, max_key_size;
     uint8_t min_key[RECORD_KEY_BYTES_MAX], max_key[RECORD_KEY_BYTES_MAX];
 } sstable_info;
+
+typedef enum sstable_codec {
+    SSTABLE_PLAIN = 0, /* blocks are read in place */
+    SSTABLE_LZ4 = 1,
+    SSTABLE_ZSTD = 2,
+} sstable_codec;
 
 /* Where tables live and whose they are. The strings and bytes stay the caller's. */
 typedef struct sstable_place {
@@ -47,10 +60,13 @@ char *sstable_path(const char *dir, uint64_t number);
 typedef struct sstable_writer sstable_writer;
 
 tape_status sstable_writer_open(sstable_writer **out, const sstable_place *place, uint64_t number,
+                                uint16_t table, sstable_codec codec,
                                 tape_error *error) TAPE_CHECKED;
-/* In the order of T1; `key` is record_key of the payload. */
-tape_status sstable_writer_add(sstable_writer *w, slice key, const record_view *record,
+/* In the order of T1, records of the writer's table. */
+tape_status sstable_writer_add(sstable_writer *w, const record_view *record,
                                tape_error *error) TAPE_CHECKED;
+/* About how long the file would be if it were finished now. */
+uint64_t sstable_writer_bytes(const sstable_writer *w);
 /* Makes the file durable under its final name (T3). At least one record was added. Closes the
  * writer in any case. FAILED when a sync failed: what is on the disk is then unknown. */
 tape_status sstable_writer_finish(sstable_writer **w, sstable_info *out,
@@ -69,13 +85,6 @@ tape_status sstable_open(sstable **out, const sstable_place *place, uint64_t num
 void sstable_close(sstable **t);
 const sstable_info *sstable_facts(const sstable *t);
 
-/* A key with its hash, which is the same for all tables. */
-typedef struct sstable_key {
-    slice encoded;
-    uint64_t hash[2];
-} sstable_key;
-sstable_key sstable_key_of(slice encoded);
-
 typedef enum sstable_outcome {
     SSTABLE_FOUND,
     SSTABLE_OUT_OF_RANGE,   /* not in the table's range of keys or seqs */
@@ -84,25 +93,60 @@ typedef enum sstable_outcome {
     SSTABLE_FALSE_POSITIVE, /* the filter let it pass, yet the key is not there */
 } sstable_outcome;
 
-/* The newest version of the key with seq <= at. `out->payload` points into the file and is valid
- * until the table is closed. OK with an outcome; CORRUPT. */
-tape_status sstable_get(sstable *t, const sstable_key *key, uint64_t at, record_view *out,
-                        sstable_outcome *outcome, tape_error *error) TAPE_CHECKED;
+/* Room for one unpacked block; belongs to one thread. Zero-initialised; grows as needed. */
+typedef buffer sstable_scratch;
 
-/* Everything in order. */
-typedef struct sstable_iterator {
-    sstable *table;
-    uint64_t block; /* private */
-    uint32_t entry; /* private */
-} sstable_iterator;
-void sstable_iterate(sstable *t, sstable_iterator *it);
-/* *found false: the end. */
-tape_status sstable_next(sstable_iterator *it, record_view *out, bool *found,
-                         tape_error *error) TAPE_CHECKED;
+/* The newest version of the key with seq <= at; `hash` is record_key_hash. `out->payload` points into
+ * the file, valid until the table is closed, or into `scratch`, until that is used again. OK with an
+ * outcome; CORRUPT. */
+tape_status sstable_get(sstable *t, slice key, const uint64_t hash[2], uint64_t at,
+                        sstable_scratch *scratch, record_view *out, sstable_outcome *outcome,
+                        tape_error *error) TAPE_CHECKED;
+/* Brings the key's line of the filter into the cache; for many gets one after the other. */
+void sstable_prefetch(const sstable *t, const uint64_t hash[2]);
+
+/* A place among the entries; one thread's. `record` is the entry there while `valid`; its payload is
+ * good until the cursor leaves the block and at most until the table is closed. */
+typedef struct sstable_cursor {
+    bool valid;
+    record_view record;
+    sstable *table;          /* what follows is private */
+    uint64_t block;
+    uint32_t entry;
+    uint32_t count;          /* entries of the block */
+    const uint8_t *data;     /* the block, unpacked */
+    uint32_t size;
+    sstable_scratch scratch;
+} sstable_cursor;
+void sstable_cursor_init(sstable_cursor *c, sstable *t);
+void sstable_cursor_deinit(sstable_cursor *c);
+/* To the first entry at or after (key, seq) in the order of T1; `key` may be a bound (record.h). Seq
+ * UINT64_MAX stands before every version of the key, 0 behind them. CORRUPT: the place is not valid,
+ * and the cursor can be sought elsewhere. */
+tape_status sstable_cursor_seek(sstable_cursor *c, slice key, uint64_t seq,
+                                tape_error *error) TAPE_CHECKED;
+/* To the last entry before (key, seq). */
+tape_status sstable_cursor_seek_before(sstable_cursor *c, slice key, uint64_t seq,
+                                       tape_error *error) TAPE_CHECKED;
+/* From a valid place; directions may change. */
+tape_status sstable_cursor_next(sstable_cursor *c, tape_error *error) TAPE_CHECKED;
+tape_status sstable_cursor_prev(sstable_cursor *c, tape_error *error) TAPE_CHECKED;
+
+/* Keys that cut the table into about `parts` pieces of like size, for sharing work: writes up to
+ * parts - 1 of them, rising, and returns how many. Each is the first key of a piece. */
+size_t sstable_split_keys(sstable *t, size_t parts,
+                          uint8_t keys[][RECORD_KEY_BYTES_MAX], size_t *sizes);
 
 /* Reads every byte again and checks checksums, order, index, filter and the footer's figures. Calls
  * `damage` per finding and goes on; returns their number. *records counts those that are sound. */
 uint64_t sstable_verify(sstable *t, void (*damage)(void *context, const tape_error *finding),
                         void *context, uint64_t *records);
+
+/* Reads the file from the device, past the page cache where the system allows, and compares it with
+ * info->content_xxh3 and the footer. `beat` is called about every MiB with the bytes read since the
+ * last call; false ends the scrub with CANCELLED. CORRUPT: sstable_verify tells where. */
+tape_status sstable_scrub(const sstable_place *place, const sstable_info *info,
+                          bool (*beat)(void *context, uint64_t bytes), void *context,
+                          tape_error *error) TAPE_CHECKED;
 
 #endif
