@@ -11,13 +11,35 @@
 
 /* Full memtables that may wait for a flush, besides the active one. */
 #define STORE_WAITING_MAX 2
+#define STORE_TABLES (TAPE_TABLE_COUNT + 1) /* by catalogue id; 0 is not used */
 
-/* The table files of a version, oldest first. Shared by versions, never changed. */
-typedef struct table_set {
-    uint64_t references; /* versions that name it; under the store's lock */
+/* A table file that some version names. It is opened when first read and removed when the manifest
+ * no longer lists it and no version names it. */
+typedef struct table_file {
+    sstable_info info;
+    _Atomic(sstable *) opened; /* NULL: not yet, or beyond mapped_max */
+    uint64_t references;       /* file sets that name it; under the store's lock */
+    bool removed;              /* the manifest does not list it any more; under the lock */
+    bool busy;                 /* input of the running compaction; under the lock */
+    struct table_file *next;   /* in store.garbage */
+} table_file;
+
+/* One table's files. Level 0: rising, disjoint seqs, the newest last. Below: by key, disjoint in
+ * (key, seq). */
+typedef struct table_level {
     size_t count;
-    sstable *tables[];
-} table_set;
+    table_file **files;
+} table_level;
+typedef struct table_tree {
+    table_level levels[STORE_LEVELS];
+    uint64_t history_seq; /* entity versions were dropped that reads below this seq would show */
+} table_tree;
+
+/* All table files of a version. Shared by versions, never changed. */
+typedef struct file_set {
+    uint64_t references; /* versions that name it; under the store's lock */
+    table_tree trees[STORE_TABLES];
+} file_set;
 
 /* What a reader reads: the active memtable, the waiting ones (oldest first) and the table files.
  * Does not change while it is current or pinned. See version.c. */
@@ -26,17 +48,23 @@ typedef struct store_version {
     memtable *active;
     memtable *waiting[STORE_WAITING_MAX];
     size_t waiting_count;
-    table_set *set;
+    file_set *files;
     struct store_version *next; /* in store.retired or store.spare */
 } store_version;
+
+/* An open pin; a list under the lock. */
+struct store_pin {
+    store *store;
+    store_moment moment;
+    struct store_pin *next;
+};
 
 struct store {
     os_disk *disk;
     char *dir;
     uint8_t store_id[16];
     sstable_place place;
-    uint64_t memtable_bytes;
-    bool read_only;
+    store_options options; /* defaults filled in; its pointers are those above */
 
     _Atomic uint64_t applied_seq;
     _Atomic uint64_t flushed_seq;
@@ -45,16 +73,37 @@ struct store {
     pthread_mutex_t lock;   /* whoever changes `current` or inserts into the active memtable */
     store_version *retired; /* not current any more, perhaps pinned */
     store_version *spare;   /* neither: reused for the next version */
+    table_file *garbage;    /* nobody names them: to be closed and removed from disk */
+    store_pin *pins;
+    uint64_t pin_count;
 
-    pthread_mutex_t flush_lock; /* one flush at a time; guards what follows */
+    pthread_mutex_t open_lock; /* opening of table files */
+    _Atomic uint64_t mapped_files;
+
+    pthread_mutex_t flush_lock;    /* one flush at a time */
+    pthread_mutex_t compact_lock;  /* one compaction at a time; taken before the others */
+    pthread_mutex_t manifest_lock; /* guards what follows; taken within the two above */
     manifest manifest;
-    uint64_t next_number;
     bool orphans_removed;
-    bool failed; /* a sync failed: no more writes until the store is opened again */
+    _Atomic bool failed; /* a sync failed: no more writes until the store is opened again */
+
+    pthread_mutex_t scrub_lock;
+    uint64_t scrub_number; /* the last file scrubbed */
+
+    uint8_t compact_at[STORE_TABLES][STORE_LEVELS][RECORD_KEY_BYTES_MAX]; /* compact.c: where the */
+    size_t compact_at_size[STORE_TABLES][STORE_LEVELS];                   /* next one starts */
 
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t gets;
     _Atomic uint64_t bloom_negatives;
     _Atomic uint64_t bloom_false_positives;
+    _Atomic uint64_t damaged_reads;
+    _Alignas(CACHE_LINE_BYTES) struct {
+        _Atomic uint64_t flushed_payload_bytes, flush_written_bytes;
+        _Atomic uint64_t compact_read_bytes, compact_written_bytes, compactions, compact_moves;
+        _Atomic uint64_t dropped_records;
+        _Atomic int64_t compact_ns, stall_ns, stalled_since_ns;
+        _Atomic uint64_t scrubbed_bytes, scrubbed_files, scrub_findings;
+    } counters;
 };
 
 /* --- version.c --- */
@@ -63,19 +112,71 @@ store_version *version_pin(store *s);
 void version_unpin(store_version *v);
 /* The current version, for whoever holds `lock`. */
 store_version *version_current(store *s);
-/* Makes a version current that is made of these. Takes over one reference to `set`. Holding `lock`.
- */
+/* Makes a version current that is made of these. Takes over one reference to `files`. Holding
+ * `lock`. */
 void version_publish(store *s, memtable *active, memtable *const *waiting, size_t waiting_count,
-                     table_set *set);
+                     file_set *files);
 /* Frees what only versions named that nobody can read any more. Holding `lock`. */
 void version_sweep(store *s);
 /* Frees every version; nobody may be reading. Closes the tables. */
 void version_free_all(store *s);
-table_set *table_set_create(sstable *const *tables, size_t count);
+
+/* --- files.c --- */
+/* A file set of what the manifest lists. */
+file_set *file_set_load(const manifest *m);
+/* `old` with the changes of an edit; files that both have are shared. Holding `lock`. */
+file_set *file_set_apply(const file_set *old, const manifest_change *change);
+/* Gives a reference back; files named no more that were removed go to store.garbage. Holding `lock`.
+ */
+void file_set_release(store *s, file_set *set);
+/* Closes garbage and removes its files from disk. Not holding `lock`. */
+void files_collect(store *s);
+/* The table, open. Beyond mapped_max it is one that table_done closes. */
+tape_status table_acquire(store *s, table_file *f, sstable **out, tape_error *error) TAPE_CHECKED;
+void table_done(table_file *f, sstable **t);
+/* The first file of a level below 0 that does not end before (key, seq): `count` when none. */
+size_t level_seek(const table_level *level, slice key, uint64_t seq);
+/* Bytes of a level. */
+uint64_t level_bytes(const table_level *level);
+
+/* --- merge.c: records of several sources in one order --- */
+/* A source: a memtable, one table file, or the files of a level below 0 one after the other. */
+typedef struct merge merge;
+/* An empty merge over records of one table. */
+merge *merge_create(store *s, const tape_table_info *table);
+void merge_destroy(merge **m);
+/* All are added before the first seek. Of several sources that hold the same (key, seq) the one
+ * added first gives the record; the others' are passed over. */
+void merge_add_memtable(merge *m, const memtable *table);
+void merge_add_files(merge *m, table_file *const *files, size_t count); /* disjoint, by key */
+/* To the first record at or after (key, seq); with `backward`, to the last before (key, seq), and
+ * merge_next then goes down. *found false: there is none. */
+tape_status merge_seek(merge *m, slice key, uint64_t seq, bool backward, record_view *out,
+                       bool *found, tape_error *error) TAPE_CHECKED;
+/* `out` is good until the next call. */
+tape_status merge_next(merge *m, record_view *out, bool *found, tape_error *error) TAPE_CHECKED;
+
+/* --- retention.c --- */
+/* What may be dropped just now: see there. */
+typedef struct store_horizon {
+    uint64_t seq;                     /* of the oldest pin, or UINT64_MAX */
+    int64_t cutoff_ns[STORE_TABLES];  /* append times up to here have expired; INT64_MIN: none */
+} store_horizon;
+store_horizon store_horizon_now(store *s, int64_t now_ns);
+/* Whether an event record is gone at the moment. */
+bool store_expired(const store *s, const tape_table_info *table, int64_t append_ts, int64_t now_ns);
 
 /* --- flush.c --- */
 /* Starts a new active memtable; there is room for one more waiting. Holding `lock`. */
 void store_switch_memtable(store *s);
+/* Before any write: refuses after a failed sync, makes the manifest's end certain, removes leftovers
+ * once. Holding manifest_lock. */
+tape_status store_prepare(store *s, tape_error *error) TAPE_CHECKED;
+/* Journals a change of the file set and, once durable, publishes it with the memtables given. A
+ * failed sync is remembered. Holding manifest_lock. `gone`: the waiting memtable that the change
+ * replaces, or NULL. */
+tape_status store_commit(store *s, const manifest_change *change, const memtable *gone,
+                         tape_error *error) TAPE_CHECKED;
 
 /* --- directory.c --- */
 typedef struct store_listing {
