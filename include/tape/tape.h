@@ -53,6 +53,8 @@ TAPE_API void tape_create_options_init(tape_create_options *options);
 TAPE_API tape_status tape_create(const char *dir, const tape_create_options *options,
                                  tape_error *error) TAPE_CHECKED;
 
+typedef enum tape_pack { TAPE_PACK_NONE = 0, TAPE_PACK_LZ4 = 1, TAPE_PACK_ZSTD = 2 } tape_pack;
+
 typedef struct tape_open_options {
     size_t size_bytes;
     uint64_t window_bytes;   /* live window: a power of two from 8 MiB; default 256 MiB, less where
@@ -66,6 +68,23 @@ typedef struct tape_open_options {
     int query_threads;           /* default 0: one per core */
     bool read_only;              /* appends are refused and no live window is made; recovery and
                                     maintenance still write */
+    /* Point reads (tape_get, views, scans). By table id (TAPE_TABLE_...): an event table's records
+     * expire this long after their append; of an entity table, versions may go this long after the
+     * append of a newer one (the newest always stays). 0 (default): everything is kept. SQL and the
+     * journal are not concerned. */
+    int64_t keep_ns[TAPE_TABLE_COUNT + 1];
+    uint64_t table_bytes;      /* size of table files below level 0; default 64 MiB */
+    uint64_t level_bytes;      /* least size of the level that level 0 goes into; default 256 MiB */
+    int pack_level;            /* table files from this level on are packed; default 0: none */
+    tape_pack pack;            /* how; default TAPE_PACK_LZ4 */
+    uint32_t mapped_files_max; /* table files kept mapped; default 32768 */
+    double background_cpu;     /* cores that compaction may take while nothing presses, 0.05 to 8;
+                                  default 0.25. More when level 0 has fallen behind. */
+    uint64_t scrub_bytes_per_second; /* reading table files again, looking for rot; default 4 MiB,
+                                        0: never */
+    uint64_t reserve_bytes; /* appends are refused with NO_SPACE while the disk has less free
+                               than this, so that what was accepted can always be written;
+                               default 64 MiB and two segments */
 } tape_open_options;
 TAPE_API void tape_open_options_init(tape_open_options *options);
 
@@ -130,6 +149,58 @@ TAPE_API tape_status tape_wait(tape *db, uint64_t seq, tape_level level, int64_t
  * per key field. Copies the struct to `out` (tape_table(table)->size_bytes). NOT_FOUND. */
 TAPE_API tape_status tape_get(tape *db, uint16_t table, const char *const *key, size_t key_count,
                               uint64_t at, void *out, tape_error *error) TAPE_CHECKED;
+
+/* The same for `count` keys, all at one seq: keys[i * key_count ...] are the parts of key i, whose
+ * struct goes to the i-th place of the array `out` when found[i] is set. */
+TAPE_API tape_status tape_get_many(tape *db, uint16_t table, const char *const *keys,
+                                   size_t key_count, size_t count, uint64_t at, void *out,
+                                   bool *found, tape_error *error) TAPE_CHECKED;
+
+/* --- views and scans --- */
+
+/* A view pins one seq: all its reads see exactly the records with seq <= S, whatever is appended,
+ * flushed, compacted or expires meanwhile. It costs nothing to keep but that old versions which
+ * keep_ns would let go stay for as long. Views must be closed before tape_close. */
+typedef struct tape_view tape_view;
+
+/* `at` 0: everything at `level`. TOO_OLD: versions that the view would show were let go before. */
+TAPE_API tape_status tape_view_open(tape *db, uint64_t at, tape_level level, tape_view **out,
+                                    tape_error *error) TAPE_CHECKED;
+TAPE_API uint64_t tape_view_seq(const tape_view *view);
+/* As tape_get and tape_get_many. */
+TAPE_API tape_status tape_view_get(tape_view *view, uint16_t table, const char *const *key,
+                                   size_t key_count, void *out, tape_error *error) TAPE_CHECKED;
+TAPE_API tape_status tape_view_get_many(tape_view *view, uint16_t table, const char *const *keys,
+                                        size_t key_count, size_t count, void *out, bool *found,
+                                        tape_error *error) TAPE_CHECKED;
+TAPE_API void tape_view_close(tape_view **view);
+
+/* Which rows, in the order of their keys: text by bytes, numbers by value, the first key field
+ * first. */
+typedef struct tape_scan_options {
+    size_t size_bytes;
+    uint16_t table;
+    const char *const *key; /* the first `key_count` key fields are these; default none */
+    size_t key_count;
+    /* Of the next key field; NULL (default) leaves it open. */
+    const char *from;   /* from here on */
+    const char *to;     /* up to, not including */
+    const char *prefix; /* begins with; not together with from and to */
+    bool backward;      /* the highest key first */
+    bool versions;      /* every version of each key, newest first (backward: oldest first) */
+} tape_scan_options;
+TAPE_API void tape_scan_options_init(tape_scan_options *options);
+
+/* A scan reads a view, which must stay open as long. INVALID names what is wrong with the bounds.
+ */
+typedef struct tape_scan tape_scan;
+TAPE_API tape_status tape_scan_open(tape_view *view, const tape_scan_options *options,
+                                    tape_scan **out, tape_error *error) TAPE_CHECKED;
+/* The next rows: an array of the table's struct, `*count` of them up to `max` (at most 4096 come at
+ * once); 0: the end. The array is good until the next call. One thread at a time. */
+TAPE_API tape_status tape_scan_next(tape_scan *scan, size_t max, const void **records,
+                                    size_t *count, tape_error *error) TAPE_CHECKED;
+TAPE_API void tape_scan_close(tape_scan **scan);
 
 /* --- SQL --- */
 
@@ -252,6 +323,25 @@ TAPE_API tape_status tape_record_from_json(uint16_t table, const char *text, siz
  * needs. */
 TAPE_API tape_status tape_checkpoint(tape *db, tape_error *error) TAPE_CHECKED;
 
+typedef struct tape_compact_options {
+    size_t size_bytes;
+    uint16_t table; /* default 0: every table */
+    /* Keys, as in tape_scan_options; only with a table. */
+    const char *const *key;
+    size_t key_count;
+    const char *from, *to, *prefix;
+    /* Told now and then how many bytes of how many are done; false stops with CANCELLED. Default
+     * NULL. */
+    bool (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
+    void *context;
+} tape_compact_options;
+TAPE_API void tape_compact_options_init(tape_compact_options *options);
+
+/* Checkpoints, then brings the table files (of the keys given) into their last level and drops what
+ * need not be kept: gets then look at one file, and no room is wasted. Appends and reads go on. */
+TAPE_API tape_status tape_compact(tape *db, const tape_compact_options *options,
+                                  tape_error *error) TAPE_CHECKED;
+
 typedef struct tape_stats {
     size_t size_bytes; /* set by the caller */
     uint64_t written, durable, committed, applied, queryable, archived, oldest; /* seq */
@@ -266,6 +356,20 @@ typedef struct tape_stats {
     uint64_t recovered_records, recovered_from_window, cut_bytes; /* by the last open */
     int64_t recovery_ns;
     int64_t owner_pid;
+    /* The store's table files. Counters are since the store was opened. */
+    uint64_t table_files, mapped_files;
+    uint64_t level_files[7], level_bytes[7];
+    double space_amplification; /* bytes of table files by those of each table's last level */
+    double write_amplification; /* bytes written to table files by bytes of records flushed */
+    double compaction_score;    /* below 1: nothing to do */
+    uint64_t flushed_bytes;     /* of records */
+    uint64_t flush_written_bytes, compact_read_bytes, compact_written_bytes;
+    uint64_t compactions, compact_moves, dropped_records;
+    int64_t compact_ns; /* time spent on compaction */
+    int64_t stall_ns;   /* time in which memtables were full and waited for the disk */
+    uint64_t scrubbed_bytes, scrub_findings, damaged_reads;
+    uint64_t views; /* open now */
+    uint64_t gets, filter_negatives, filter_false_positives;
 } tape_stats;
 /* `wait_queryable` is for callers who want `queryable` and `rows` to have reached `written`. */
 TAPE_API tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out,
