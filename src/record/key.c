@@ -32,39 +32,48 @@ size_t record_key(const tape_table_info *table, const void *payload,
     return size;
 }
 
+tape_status record_key_count_error(const tape_table_info *table, const char *limit, size_t count,
+                                   tape_error *error) {
+    char names[256] = "";
+    for (uint32_t i = 0; i < table->key_count; i++) {
+        size_t used = strlen(names);
+        (void)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                       table->fields[table->key_fields[i]].name);
+    }
+    return error_set(error, TAPE_INVALID, "a key of %s has %s%u part%s (%s), not %zu", table->name,
+                     limit, table->key_count, table->key_count == 1 ? "" : "s", names, count);
+}
+
+tape_status record_key_part(const tape_table_info *table, const tape_field_info *field,
+                            const char *text, void *record, tape_error *error) {
+    size_t length = strlen(text);
+    if (length == 0) {
+        return record_field_error(table, field, error, "is empty: it is the key");
+    }
+    if (field->kind != TAPE_FIELD_U64) {
+        return record_id_from_text(table, field, text, length, record, error);
+    }
+    char shown[RECORD_SHOWN_BYTES];
+    uint64_t value;
+    if (!number_parse_u64(text, length, &value)) {
+        return record_field_error(table, field, error,
+                                  "is \"%s\": it must be a number from 0 to 2^64 - 1",
+                                  record_show(text, length, shown));
+    }
+    store_u64((uint8_t *)record + field->offset, value);
+    return TAPE_OK;
+}
+
 tape_status record_key_from_text(const tape_table_info *table, const char *const *parts,
                                  size_t count, uint8_t out[RECORD_KEY_BYTES_MAX], size_t *size,
                                  tape_error *error) {
     uint8_t record[TAPE_RECORD_BYTES_MAX] __attribute__((aligned(8))) = {0};
     if (count != table->key_count) {
-        char names[256] = "";
-        for (uint32_t i = 0; i < table->key_count; i++) {
-            size_t used = strlen(names);
-            (void)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
-                           table->fields[table->key_fields[i]].name);
-        }
-        return error_set(error, TAPE_INVALID, "a key of %s has %u part%s (%s), not %zu",
-                         table->name, table->key_count, table->key_count == 1 ? "" : "s", names,
-                         count);
+        return record_key_count_error(table, "", count, error);
     }
     for (uint32_t i = 0; i < table->key_count; i++) {
         const tape_field_info *field = &table->fields[table->key_fields[i]];
-        size_t length = strlen(parts[i]);
-        if (length == 0) {
-            return record_field_error(table, field, error, "is empty: it is the key");
-        }
-        if (field->kind == TAPE_FIELD_U64) {
-            char shown[RECORD_SHOWN_BYTES];
-            uint64_t value;
-            if (!number_parse_u64(parts[i], length, &value)) {
-                return record_field_error(table, field, error,
-                                          "is \"%s\": it must be a number from 0 to 2^64 - 1",
-                                          record_show(parts[i], length, shown));
-            }
-            memcpy(record + field->offset, &value, sizeof value);
-            continue;
-        }
-        tape_status status = record_id_from_text(table, field, parts[i], length, record, error);
+        tape_status status = record_key_part(table, field, parts[i], record, error);
         if (status != TAPE_OK) {
             return status;
         }

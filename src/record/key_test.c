@@ -240,6 +240,198 @@ static void record_key_hash_is_the_known_one(void **state) {
     assert_true(hash[1] == UINT64_C(0x99aa06d3014798d8));
 }
 
+/* What a scan asks for, as texts; NULL where nothing is asked. */
+typedef struct range_wish {
+    const char *parts[3];
+    size_t count;
+    const char *from, *to, *prefix;
+} range_wish;
+
+static void text_of_field(const tape_field_info *field, const any_record *r, char out[64]) {
+    const uint8_t *at = record_field_at(field, r);
+    if (field->kind == TAPE_FIELD_U64) {
+        (void)snprintf(out, 64, "%llu", (unsigned long long)load_u64(at));
+    } else {
+        (void)snprintf(out, 64, "%.*s", (int)field->size_bytes, (const char *)at);
+    }
+}
+
+static int compare_texts(const tape_field_info *field, const char *a, const char *b) {
+    if (field->kind == TAPE_FIELD_U64) {
+        unsigned long long x = strtoull(a, NULL, 10);
+        unsigned long long y = strtoull(b, NULL, 10);
+        return (x > y) - (x < y);
+    }
+    return strcmp(a, b);
+}
+
+static bool wanted_in_range(const tape_table_info *table, const range_wish *wish,
+                            const any_record *r) {
+    for (uint32_t i = 0; i < table->key_count && i <= wish->count; i++) {
+        const tape_field_info *field = &table->fields[table->key_fields[i]];
+        char text[64];
+        text_of_field(field, r, text);
+        if (i < wish->count) {
+            if (compare_texts(field, text, wish->parts[i]) != 0) {
+                return false;
+            }
+            continue;
+        }
+        return (wish->from == NULL || compare_texts(field, text, wish->from) >= 0) &&
+               (wish->to == NULL || compare_texts(field, text, wish->to) < 0) &&
+               (wish->prefix == NULL || strncmp(text, wish->prefix, strlen(wish->prefix)) == 0);
+    }
+    return true;
+}
+
+static bool in_bounds(const tape_table_info *table, const record_key_bounds *bounds,
+                      const any_record *r) {
+    slice low = {bounds->low_bytes, bounds->low_size};
+    slice high = {bounds->high_bytes, bounds->high_size};
+    return record_key_compare(table, low, r) <= 0 && record_key_compare(table, high, r) > 0;
+}
+
+/* Cuts text to a part of it that is whole characters. */
+static void shorten(uint64_t *seed, char *text) {
+    size_t length = random_below(seed, strlen(text) + 1);
+    while (length > 0 && ((uint8_t)text[length] & 0xc0) == 0x80) {
+        length--;
+    }
+    text[length] = '\0';
+}
+
+static void record_key_range_holds_the_keys_that_are_asked_for(void **state) {
+    (void)state;
+    uint64_t seed = 25;
+    size_t inside = 0;
+    size_t narrowed = 0;
+    for (int round = 0; round < 140000; round++) {
+        const tape_table_info *table = record_table((uint16_t)(1 + round % TAPE_TABLE_COUNT));
+        any_record asked, tried;
+        char text[4][64];
+        range_wish wish = {.count = random_below(&seed, table->key_count + 1)};
+        record_key_bounds bounds;
+        random_key(table, &seed, &asked);
+        random_key(table, &seed, &tried);
+        for (size_t i = 0; i < wish.count; i++) {
+            text_of_field(&table->fields[table->key_fields[i]], &asked, text[i]);
+            wish.parts[i] = text[i];
+        }
+        if (wish.count < table->key_count) {
+            const tape_field_info *field = &table->fields[table->key_fields[wish.count]];
+            text_of_field(field, &asked, text[2]);
+            bool number = field->kind == TAPE_FIELD_U64;
+            if (!number && random_below(&seed, 2) == 0) {
+                shorten(&seed, text[2]);
+                wish.prefix = text[2];
+            } else {
+                wish.from = random_below(&seed, 3) > 0 ? text[2] : NULL;
+                random_key(table, &seed, &asked);
+                text_of_field(field, &asked, text[3]);
+                wish.to = random_below(&seed, 3) > 0 ? text[3] : NULL;
+            }
+            /* Keys that share parts and texts with what is asked for. */
+            size_t shared = random_below(&seed, 3);
+            for (size_t i = 0; i < wish.count + (shared == 2); i++) {
+                const tape_field_info *same = &table->fields[table->key_fields[i]];
+                if (shared > 0) {
+                    memcpy(tried.bytes + same->offset, asked.bytes + same->offset,
+                           same->size_bytes);
+                }
+            }
+        } else if (random_below(&seed, 2) == 0) {
+            tried = asked;
+        }
+        assert_int_equal(record_key_range(table, wish.parts, wish.count, wish.from, wish.to,
+                                          wish.prefix, &bounds, NULL),
+                         TAPE_OK);
+        bool wanted = wanted_in_range(table, &wish, &tried);
+        assert_int_equal(in_bounds(table, &bounds, &tried), wanted);
+        inside += wanted;
+        narrowed += !wanted;
+    }
+    assert_true(inside > 40000 && narrowed > 40000);
+}
+
+static void check_bounds(const char *table, const range_wish *wish, const char *low,
+                         size_t low_size, const char *high, size_t high_size) {
+    record_key_bounds bounds;
+    assert_int_equal(record_key_range(record_table_named(table), wish->parts, wish->count,
+                                      wish->from, wish->to, wish->prefix, &bounds, NULL),
+                     TAPE_OK);
+    assert_int_equal(bounds.low_size, low_size);
+    assert_memory_equal(bounds.low_bytes, low, low_size);
+    assert_int_equal(bounds.high_size, high_size);
+    assert_memory_equal(bounds.high_bytes, high, high_size);
+}
+
+static void record_key_range_of_known_wishes_has_known_bounds(void **state) {
+    (void)state;
+    check_bounds("trades", &(range_wish){.count = 0}, "\x02", 1, "\x03", 1);
+    check_bounds("trades", &(range_wish){{"t1"}, .count = 1}, "\x02t1", 3, "\x02t1\0", 4);
+    check_bounds("trades", &(range_wish){.prefix = "t1"}, "\x02t1", 3, "\x02t2", 3);
+    check_bounds("trades", &(range_wish){.prefix = ""}, "\x02", 1, "\x03", 1);
+    check_bounds("trades", &(range_wish){.from = "a", .to = "b"},
+                 "\x02"
+                 "a",
+                 2,
+                 "\x02"
+                 "b",
+                 2);
+    check_bounds("trades", &(range_wish){.from = "a"},
+                 "\x02"
+                 "a",
+                 2, "\x03", 1);
+    check_bounds("trades", &(range_wish){.from = "", .to = ""}, "\x02", 1, "\x02", 1);
+    check_bounds("positions", &(range_wish){{"u"}, .count = 1},
+                 "\x04u\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 33,
+                 "\x04u\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 33);
+    check_bounds("positions", &(range_wish){.from = "u"}, "\x04u", 2, "\x05", 1);
+    check_bounds("ticks", &(range_wish){.from = "258", .to = "18446744073709551615"},
+                 "\x06\0\0\0\0\0\0\1\2", 9, "\x06\xff\xff\xff\xff\xff\xff\xff\xff", 9);
+    check_bounds("ticks", &(range_wish){{"18446744073709551615"}, .count = 1},
+                 "\x06\xff\xff\xff\xff\xff\xff\xff\xff", 9,
+                 "\x06\xff\xff\xff\xff\xff\xff\xff\xff\0", 10);
+}
+
+static void record_key_range_refuses_what_cannot_be_asked(void **state) {
+    (void)state;
+    static const struct {
+        const char *table;
+        range_wish wish;
+        const char *wanted;
+    } bad[] = {
+        {"trades",
+         {{"a", "b"}, .count = 2},
+         "a key of trades has at most 1 part (trade_id), not 2"},
+        {"positions", {{"a", "b", "c"}, .count = 3}, "has at most 2 parts"},
+        {"trades", {{""}, .count = 1}, "trades.trade_id is empty"},
+        {"ticks", {{"x"}, .count = 1}, "ticks.seq is \"x\": it must be a number"},
+        {"positions", {{"a\nb"}, .count = 1}, "control character"},
+        {"ticks", {.from = "x"}, "from: ticks.seq is \"x\": it must be a number"},
+        {"ticks", {.from = "1", .to = ""}, "to: ticks.seq is empty"},
+        {"ticks", {.from = "-1"}, "from: ticks.seq is \"-1\""},
+        {"ticks", {.prefix = "1"}, "ticks.seq: a number has no prefix"},
+        {"trades", {.from = "a", .prefix = "b"}, "trade_id: a prefix cannot go together"},
+        {"trades", {.to = "a", .prefix = "b"}, "trade_id: a prefix cannot go together"},
+        {"trades", {.prefix = "\xc3"}, "prefix: trades.trade_id is \""},
+        {"positions",
+         {{"u"}, .count = 1, .to = "12345678901234567"},
+         "to: positions.instrument_id"},
+        {"trades", {{"a"}, .count = 1, .from = "a"}, "the key of trades is given in full"},
+        {"trades", {{"a"}, .count = 1, .to = "a"}, "the key of trades is given in full"},
+        {"trades", {{"a"}, .count = 1, .prefix = "a"}, "the key of trades is given in full"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        record_key_bounds bounds;
+        tape_error error;
+        tape_status status =
+            record_key_range(record_table_named(bad[i].table), bad[i].wish.parts, bad[i].wish.count,
+                             bad[i].wish.from, bad[i].wish.to, bad[i].wish.prefix, &bounds, &error);
+        check_invalid(status, &error, bad[i].wanted);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(record_key_orders_as_the_key_fields_do),
@@ -249,6 +441,9 @@ int main(void) {
         cmocka_unit_test(record_key_compare_orders_as_the_encoded_key_does),
         cmocka_unit_test(record_key_compare_payloads_orders_as_the_encoded_keys_do),
         cmocka_unit_test(record_key_hash_is_the_known_one),
+        cmocka_unit_test(record_key_range_holds_the_keys_that_are_asked_for),
+        cmocka_unit_test(record_key_range_of_known_wishes_has_known_bounds),
+        cmocka_unit_test(record_key_range_refuses_what_cannot_be_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,13 @@ tape_status record_enum_from_text(const tape_table_info *table, const tape_field
                                   const char *text, size_t size, void *record,
                                   tape_error *error) TAPE_CHECKED;
 
+/* Sets a key field from text, which is not empty. */
+tape_status record_key_part(const tape_table_info *table, const tape_field_info *field,
+                            const char *text, void *record, tape_error *error) TAPE_CHECKED;
+/* That `count` is a wrong number of parts of a key; `limit` is "at most " or empty. */
+tape_status record_key_count_error(const tape_table_info *table, const char *limit, size_t count,
+                                   tape_error *error);
+
 static inline const uint8_t *record_field_at(const tape_field_info *field, const void *record) {
     return (const uint8_t *)record + field->offset;
 }
