@@ -107,6 +107,7 @@ static inline uint32_t crc32c_end(uint32_t state) {
 int64_t clock_realtime_ns(void);  /* Unix time, UTC */
 int64_t clock_stamp_ns(void);     /* the same, cheaper, within microseconds of it; may go back */
 int64_t clock_monotonic_ns(void); /* for deadlines and durations */
+int64_t clock_thread_ns(void);    /* time the calling thread has run on a processor */
 /* The deadline `timeout_ns` from now; negative means never (INT64_MAX). */
 int64_t clock_deadline_ns(int64_t timeout_ns);
 

@@ -22,6 +22,10 @@ int64_t clock_monotonic_ns(void) {
     return clock_read(CLOCK_MONOTONIC);
 }
 
+int64_t clock_thread_ns(void) {
+    return clock_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int64_t clock_deadline_ns(int64_t timeout_ns) {
     int64_t deadline = 0;
     if (timeout_ns < 0 || __builtin_add_overflow(clock_monotonic_ns(), timeout_ns, &deadline)) {
