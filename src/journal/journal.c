@@ -44,6 +44,7 @@ void journal_fail(journal *j, const tape_error *error) {
                      "the durable mark may be lost; reopen the store)");
         log_line(LOG_ERROR, "%s", j->failure.text);
         atomic_store_explicit(&j->failed, TAPE_FAILED, memory_order_release);
+        atomic_fetch_or(&j->refusing, REFUSE_FAILED);
     }
     pthread_mutex_unlock(&j->failure_mutex);
     atomic_fetch_add_explicit(&j->durable_word, 1, memory_order_release);
@@ -187,11 +188,15 @@ tape_status journal_append(journal *j, const tape_record *records, size_t count,
     if (UNLIKELY(!j->writable)) {
         return error_set(error, TAPE_FORBIDDEN, "the store was opened read-only");
     }
-    if (UNLIKELY(atomic_load_explicit(&j->failed, memory_order_relaxed) != 0)) {
-        return journal_failure(j, error);
+    tape_status status = TAPE_OK;
+    if (UNLIKELY(atomic_load_explicit(&j->refusing, memory_order_relaxed) != 0)) {
+        status = journal_refusal(j, error);
+        if (status != TAPE_OK) {
+            return status;
+        }
     }
     uint64_t bytes = 0;
-    tape_status status = append_size(j, records, count, &bytes, error);
+    status = append_size(j, records, count, &bytes, error);
     if (UNLIKELY(status != TAPE_OK)) {
         return status;
     }
@@ -488,6 +493,7 @@ static tape_status open_writable(journal *j, const journal_options *options, jou
         return status;
     }
     j->writable = true;
+    journal_check_space(j);
     uint64_t first = end->position & j->w.mask & ~(uint64_t)(WINDOW_PREFAULT_BYTES - 1);
     uint64_t ring_bytes = j->w.mask + 1;
     os_shm_prefault(&j->w.shm, 0, WINDOW_CONTROL_BYTES);
@@ -538,6 +544,7 @@ tape_status journal_open(journal **out, const journal_options *options, journal_
     ASSERT((options->window_bytes & (options->window_bytes - 1)) == 0);
     ASSERT(options->window_bytes == 0 || options->window_bytes >= JOURNAL_WINDOW_BYTES_MIN);
     journal *j = mem_zalloc(sizeof *j);
+    j->reserve_bytes = options->reserve_bytes;
     (void)pthread_mutex_init(&j->flush_mutex, NULL);
     (void)pthread_mutex_init(&j->failure_mutex, NULL);
     (void)pthread_mutex_init(&j->segments_mutex, NULL);

@@ -44,6 +44,7 @@ typedef struct journal_options {
     int writer_cpu;          /* -1: any */
     bool background;         /* start the journal writer thread; without it waits do the work */
     uint64_t checkpoint_seq; /* the store's files hold everything up to here */
+    uint64_t reserve_bytes;  /* appends are refused while the disk has less free; 0: never */
 } journal_options;
 
 typedef struct journal_recovery {
@@ -61,7 +62,8 @@ tape_status journal_open(journal **out, const journal_options *options, journal_
 tape_status journal_close(journal **j, tape_error *error);
 
 /* Appends as one unit; see tape_append for errors. Validates nothing but sizes. Waits up to
- * `timeout_ns` for room in the window (the clock is read only then). */
+ * `timeout_ns` for room in the window (the clock is read only then). NO_SPACE, at once and with
+ * nothing appended, while the disk is short of the reserve. */
 tape_status journal_append(journal *j, const tape_record *records, size_t count, int64_t timeout_ns,
                            uint64_t *first_seq, tape_error *error) TAPE_CHECKED;
 tape_status journal_wait(journal *j, uint64_t seq, tape_level level, int64_t deadline_ns,
@@ -71,6 +73,9 @@ uint64_t journal_seq(const journal *j, tape_level level);
 uint64_t journal_oldest_seq(journal *j);
 /* OK, or the error that stopped the journal for good. */
 tape_status journal_failure(const journal *j, tape_error *error);
+
+/* Whether appends are refused for want of space on the disk. */
+bool journal_is_short_of_space(const journal *j);
 
 /* Notes that the store's files hold everything up to `seq`, durably; removes segments all of whose
  * records are at or below both `seq` and the retention limit. `retain_bytes` UINT64_MAX keeps all.

@@ -532,6 +532,59 @@ static void full_disk_and_a_crash_lose_nothing_written(void **state) {
     }
 }
 
+/* With a reserve nothing that was accepted waits for space: it can be made durable, the journal can
+ * be closed, and appends go on by themselves. */
+static void appends_are_refused_while_the_disk_is_short_of_the_reserve(void **state) {
+    (void)state;
+    os_sim *sim = os_sim_create(1);
+    os_disk *disk = os_sim_process_start(sim);
+    tape_error error = {0};
+    journal_recovery recovery;
+    outcome o = {0};
+    note_end(&o, 0);
+    uint64_t span = SEGMENT + SEGMENT_HEADER_BYTES;
+    make_store(disk);
+    journal_options options = {.disk = disk,
+                               .root = ROOT,
+                               .window_bytes = WINDOW,
+                               .sync = JOURNAL_SYNC_FDATASYNC,
+                               .writer_cpu = -1,
+                               .reserve_bytes = 2 * span};
+    journal *j = NULL;
+    os_sim_set_capacity(sim, 6 * span);
+    assert_int_equal(journal_open(&j, &options, &recovery, &error), TAPE_OK);
+    assert_false(journal_is_short_of_space(j));
+    assert_int_equal(append_groups(j, 100000, &o, &error), TAPE_NO_SPACE);
+    assert_non_null(strstr(error.text, "bytes free"));
+    assert_non_null(strstr(error.text, "reserve"));
+    assert_string_equal(error.file, ROOT);
+    assert_true(journal_is_short_of_space(j));
+    uint64_t free_bytes = 0;
+    assert_int_equal(os_free_bytes(disk, ROOT, &free_bytes, &error), TAPE_OK);
+    assert_true(free_bytes >= span); /* the reserve was kept, but for the segment being made */
+    assert_int_equal(journal_wait(j, o.written, TAPE_DURABLE, INT64_MAX, &error), TAPE_OK);
+    assert_int_equal(read_back(disk), o.written);
+    uint64_t refused_at = o.written;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(append_groups(j, 1, &o, &error), TAPE_NO_SPACE);
+    }
+    os_sim_set_capacity(sim, 9 * span);
+    assert_int_equal(append_groups(j, 20, &o, &error), TAPE_OK);
+    assert_false(journal_is_short_of_space(j));
+    assert_int_equal(append_groups(j, 100000, &o, &error), TAPE_NO_SPACE); /* and again */
+    assert_true(o.written > refused_at + 20);
+    assert_int_equal(journal_close(&j, &error), TAPE_OK);
+    /* Opened short of space: no append from the start. */
+    assert_int_equal(journal_open(&j, &options, &recovery, &error), TAPE_OK);
+    assert_int_equal(append_groups(j, 1, &o, &error), TAPE_NO_SPACE);
+    os_sim_set_capacity(sim, MIB(64));
+    assert_int_equal(append_groups(j, 10, &o, &error), TAPE_OK);
+    assert_int_equal(journal_close(&j, &error), TAPE_OK);
+    assert_int_equal(read_back(disk), o.written);
+    free(o.ends);
+    os_sim_destroy(&sim);
+}
+
 static void checkpoint_removes_only_what_is_not_needed(void **state) {
     (void)state;
     os_sim *sim = os_sim_create(5);
@@ -734,6 +787,7 @@ int main(void) {
         cmocka_unit_test(failed_write_or_sync_stops_the_journal_for_good),
         cmocka_unit_test(full_disk_refuses_appends_and_loses_nothing),
         cmocka_unit_test(full_disk_and_a_crash_lose_nothing_written),
+        cmocka_unit_test(appends_are_refused_while_the_disk_is_short_of_the_reserve),
         cmocka_unit_test(checkpoint_removes_only_what_is_not_needed),
         cmocka_unit_test(full_window_refuses_with_busy_and_loses_nothing),
         cmocka_unit_test(end_that_is_lost_as_a_whole_is_missed),

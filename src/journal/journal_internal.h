@@ -305,8 +305,11 @@ struct journal {
     _Atomic uint32_t durable_word; /* futex: changes when durable moves or the journal fails */
     _Atomic uint32_t waiters;
     _Atomic uint32_t failed; /* a tape_status, or 0 */
+    /* What an append looks at: REFUSE_... bits; 0: go on. */
+    _Atomic uint32_t refusing;
     pthread_mutex_t failure_mutex;
     tape_error failure;
+    uint64_t reserve_bytes;
 
     os_thread *writer;
     os_thread *preparer;
@@ -320,6 +323,17 @@ struct journal {
     _Atomic uint64_t busy;
     _Atomic uint64_t syncs;
 };
+
+enum {
+    REFUSE_FAILED = 1u << 0, /* stays */
+    REFUSE_SPACE = 1u << 1,  /* the disk is short of the reserve */
+};
+
+/* --- the reserve (space.c) --- */
+/* Measures, and lets appends be refused or go on. Any thread. */
+void journal_check_space(journal *j);
+/* Why an append is refused that found `refusing` set; OK when there is space again. */
+tape_status journal_refusal(journal *j, tape_error *error) TAPE_CHECKED;
 
 /* Takes room for a commit frame, fills it, and moves everything up to it to disk. flush_mutex is
  * held. `seal`: do so even when no record waits. NO_SPACE: try again later. Otherwise a failure is

@@ -278,6 +278,7 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
     if (flush_needs_segment(j, written)) {
         /* Before the commit frame is published, so that trying again and again changes nothing. */
         status = segment_writer_prepare(sw, error);
+        journal_check_space(j);
     }
     if (status == TAPE_OK) {
         bool records = written != sw->position;
@@ -361,6 +362,7 @@ void journal_run_preparer(void *argument) {
             tape_status ignored = segment_writer_prepare(&j->sw, NULL);
             (void)ignored;
         }
+        journal_check_space(j);
         uint32_t word = atomic_load_explicit(&j->preparer_word, memory_order_acquire);
         os_futex_wait(&j->preparer_word, word, clock_monotonic_ns() + PREPARER_PAUSE_NS);
     }
