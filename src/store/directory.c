@@ -50,16 +50,16 @@ typedef struct orphan_search {
 
 static bool is_listed(const manifest *m, uint64_t number) {
     size_t low = 0;
-    size_t high = m->table_count;
+    size_t high = m->entry_count;
     while (low < high) { /* numbers rise */
         size_t middle = low + (high - low) / 2;
-        if (m->tables[middle].number < number) {
+        if (m->entries[middle].info.number < number) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low < m->table_count && m->tables[low].number == number;
+    return low < m->entry_count && m->entries[low].info.number == number;
 }
 
 static void orphan_visit(void *context, const char *name, bool is_dir, uint64_t size) {

@@ -110,7 +110,7 @@ typedef struct manifest_entry {
 
 /* What one edit changes. */
 typedef struct manifest_change {
-    uint64_t flushed_seq; /* after it; at least the present one */
+    uint64_t flushed_seq;    /* after it; at least the present one */
     const uint64_t *removed; /* numbers of files that are listed */
     size_t removed_count;
     const manifest_entry *added;
@@ -130,16 +130,16 @@ typedef struct manifest {
     uint64_t next_number; /* the next file's; whoever makes one takes it and adds one */
     uint64_t flushed_seq;
     uint64_t history_seq[TAPE_TABLE_COUNT + 1]; /* by table id */
-    uint64_t cut_bytes;      /* found after `end` when it was loaded */
-    bool present;            /* there is a file */
-    bool doubtful;           /* N4: `end` is not where the file ends */
-    manifest_entry *entries; /* by number */
+    uint64_t cut_bytes;                         /* found after `end` when it was loaded */
+    bool present;                               /* there is a file */
+    bool doubtful;                              /* N4: `end` is not where the file ends */
+    manifest_entry *entries;                    /* by number */
     size_t entry_count;
     size_t entry_capacity;
 } manifest;
 
-/* Reads the file; a missing one is an empty store. Writes nothing. CORRUPT, NEWER. `place` is kept.
- */
+/* Reads the file; a missing one is an empty store. Writes nothing. CORRUPT; NEWER; TOO_OLD for a
+ * format that is not read any more. `place` is kept. */
 tape_status manifest_load(manifest *m, const sstable_place *place, tape_error *error) TAPE_CHECKED;
 void manifest_deinit(manifest *m);
 /* The same with the bytes of the file at hand, of which none are changed or kept. */
@@ -151,8 +151,15 @@ tape_status manifest_read(manifest *m, const sstable_place *place, const uint8_t
 tape_status manifest_settle(manifest *m, tape_error *error) TAPE_CHECKED;
 
 /* Journals a change all of whose files are durable. When this returns OK, the edit is durable and
- * part of the state; otherwise the state is as before. */
+ * part of the state; otherwise the state is as before, but the edit may count after a crash, so
+ * neither the files it adds nor those it removes may be touched before manifest_settle returned OK.
+ */
 tape_status manifest_commit(manifest *m, const manifest_change *change,
                             tape_error *error) TAPE_CHECKED;
+
+/* N5, of the whole state, in O(n log n): checked by loading, not by committing. False: *one and
+ * *other (may be NULL) are two files that overlap in a level. */
+bool manifest_levels_sound(const manifest *m, const manifest_entry **one,
+                           const manifest_entry **other);
 
 #endif
