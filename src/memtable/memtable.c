@@ -14,7 +14,8 @@ struct memtable {
     _Atomic uint64_t max_seq;
 };
 
-memtable *memtable_create(void) {
+memtable *memtable_create(uint64_t bytes_expected) {
+    (void)bytes_expected;
     memtable *m = mem_zalloc(sizeof *m);
     skiplist_init(&m->list);
     arena_init(&m->memory, ARENA_BLOCK_BYTES);
@@ -29,7 +30,8 @@ void memtable_destroy(memtable **m) {
     }
 }
 
-bool memtable_insert(memtable *m, slice key, const record_view *record) {
+bool memtable_insert(memtable *m, slice key, const uint64_t hash[2], const record_view *record) {
+    (void)hash;
     ASSERT(key.size > 0 && key.size <= RECORD_KEY_BYTES_MAX);
     ASSERT(record->seq > memtable_max_seq(m)); /* M2 */
     ASSERT(record->flags <= UINT8_MAX);
@@ -72,7 +74,9 @@ static void entry_view(const memtable_entry *e, record_view *out) {
     };
 }
 
-bool memtable_get(const memtable *m, slice key, uint64_t at, record_view *out) {
+bool memtable_get(const memtable *m, slice key, const uint64_t hash[2], uint64_t at,
+                  record_view *out) {
+    (void)hash;
     const memtable_entry *e = skiplist_seek(&m->list, key, at);
     if (e == NULL || slice_compare(entry_key(e), key) != 0) {
         return false;
@@ -81,22 +85,53 @@ bool memtable_get(const memtable *m, slice key, uint64_t at, record_view *out) {
     return true;
 }
 
-static bool iterator_set(memtable_iterator *it, const memtable_entry *e) {
-    it->position = e;
-    if (e == NULL) {
-        return false;
+void memtable_prefetch(const memtable *m, const uint64_t hash[2]) {
+    (void)m;
+    (void)hash;
+}
+
+typedef struct cursor {
+    memtable_cursor shown;
+    const memtable *table;
+    const memtable_entry *at;
+} cursor;
+
+static void cursor_set(memtable_cursor *shown, const memtable_entry *e) {
+    ((cursor *)shown)->at = e;
+    shown->valid = e != NULL;
+    if (e != NULL) {
+        entry_view(e, &shown->record);
     }
-    it->key = entry_key(e);
-    entry_view(e, &it->record);
-    return true;
 }
 
-bool memtable_first(const memtable *m, memtable_iterator *it) {
-    return iterator_set(it, skiplist_first(&m->list));
+memtable_cursor *memtable_cursor_open(const memtable *m) {
+    cursor *c = mem_zalloc(sizeof *c);
+    c->table = m;
+    return &c->shown;
 }
 
-bool memtable_next(memtable_iterator *it) {
-    return iterator_set(it, skiplist_next(it->position));
+void memtable_cursor_close(memtable_cursor **c) {
+    free(*c);
+    *c = NULL;
+}
+
+void memtable_cursor_seek(memtable_cursor *c, slice key, uint64_t seq) {
+    cursor_set(c, skiplist_seek(&((cursor *)c)->table->list, key, seq));
+}
+
+void memtable_cursor_seek_before(memtable_cursor *c, slice key, uint64_t seq) {
+    cursor_set(c, skiplist_seek_before(&((cursor *)c)->table->list, key, seq));
+}
+
+void memtable_cursor_next(memtable_cursor *c) {
+    ASSERT(c->valid);
+    cursor_set(c, skiplist_next(((cursor *)c)->at));
+}
+
+void memtable_cursor_prev(memtable_cursor *c) {
+    ASSERT(c->valid);
+    const memtable_entry *e = ((cursor *)c)->at;
+    cursor_set(c, skiplist_seek_before(&((cursor *)c)->table->list, entry_key(e), e->seq));
 }
 
 uint64_t memtable_entries(const memtable *m) {

@@ -1,7 +1,7 @@
 /* memtable: the newest records of the store, in memory, ordered by (encoded key, seq descending).
  *
- * Filled once, read while it is filled, written out as table files, destroyed as a whole. What finds
- * entries and keeps the order is behind this interface; nothing outside the module knows it.
+ * Filled once, read while it is filled, written out as table files, destroyed as a whole. What
+ * finds entries and keeps the order is behind this interface; nothing outside the module knows it.
  *
  * Invariants
  *  M1 Entries come out in key order (memcmp, shorter first) and, within a key, newest seq first.
@@ -44,8 +44,8 @@ typedef struct memtable_cursor {
 } memtable_cursor;
 memtable_cursor *memtable_cursor_open(const memtable *m);
 void memtable_cursor_close(memtable_cursor **c); /* NULL-safe */
-/* To the first entry at or after (key, seq) in the order of M1; `key` may be a bound. Seq UINT64_MAX
- * stands before every version of the key, 0 behind them. */
+/* To the first entry at or after (key, seq) in the order of M1; `key` may be a bound. Seq
+ * UINT64_MAX stands before every version of the key, 0 behind them. */
 void memtable_cursor_seek(memtable_cursor *c, slice key, uint64_t seq);
 /* To the last entry before (key, seq). */
 void memtable_cursor_seek_before(memtable_cursor *c, slice key, uint64_t seq);

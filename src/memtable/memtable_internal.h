@@ -1,5 +1,5 @@
 /* What memtable.c asks of the structure that keeps the order: skiplist.c. Another structure takes
- * its place by offering these five functions over the same entries. */
+ * its place by offering these functions over the same entries. */
 #ifndef MEMTABLE_INTERNAL_H
 #define MEMTABLE_INTERNAL_H
 
@@ -58,7 +58,8 @@ memtable_entry *skiplist_allocate(skiplist *list, arena *memory, size_t bytes, i
 void skiplist_link_entry(skiplist *list, memtable_entry *entry, int height);
 /* The first entry at or after (key, seq) in the order; NULL when there is none. */
 const memtable_entry *skiplist_seek(const skiplist *list, slice key, uint64_t seq);
-const memtable_entry *skiplist_first(const skiplist *list);
+/* The last entry before (key, seq); NULL when there is none. */
+const memtable_entry *skiplist_seek_before(const skiplist *list, slice key, uint64_t seq);
 const memtable_entry *skiplist_next(const memtable_entry *entry);
 
 #endif

@@ -12,6 +12,18 @@
 #define KEYS 400u
 #define VERSIONS 6000u
 
+static bool put(memtable *m, slice key, const record_view *record) {
+    uint64_t hash[2];
+    record_key_hash(key, hash);
+    return memtable_insert(m, key, hash, record);
+}
+
+static bool get(const memtable *m, slice key, uint64_t at, record_view *out) {
+    uint64_t hash[2];
+    record_key_hash(key, hash);
+    return memtable_get(m, key, hash, at, out);
+}
+
 typedef struct sample {
     tape_order order;
     record_view view;
@@ -58,11 +70,11 @@ static void assert_is_sample(const record_view *got, const sample *want) {
 
 /* A table of VERSIONS random samples, and the samples in the order they were inserted. */
 static memtable *filled(uint64_t seed, sample *samples) {
-    memtable *m = memtable_create();
+    memtable *m = memtable_create(MIB(1));
     for (uint64_t i = 0; i < VERSIONS; i++) {
         sample_make(&samples[i], random_next(&seed) % KEYS, i + 1);
         samples[i].key.data = samples[i].key_bytes;
-        assert_true(memtable_insert(m, samples[i].key, &samples[i].view));
+        assert_true(put(m, samples[i].key, &samples[i].view));
     }
     return m;
 }
@@ -72,14 +84,23 @@ static void memtable_iterates_by_key_then_newest_first(void **state) {
     sample *samples = mem_alloc(VERSIONS * sizeof *samples);
     memtable *m = filled(11, samples);
     qsort(samples, VERSIONS, sizeof *samples, sample_order);
-    memtable_iterator it;
-    size_t count = 0;
-    for (bool more = memtable_first(m, &it); more; more = memtable_next(&it), count++) {
-        slice want = {samples[count].key_bytes, samples[count].key.size};
-        assert_int_equal(slice_compare(it.key, want), 0);
-        assert_is_sample(&it.record, &samples[count]);
+    memtable_cursor *c = memtable_cursor_open(m);
+    memtable_cursor_seek(c, (slice){NULL, 0}, UINT64_MAX);
+    for (size_t i = 0; i < VERSIONS; i++) {
+        assert_true(c->valid);
+        assert_is_sample(&c->record, &samples[i]);
+        memtable_cursor_next(c);
     }
-    assert_int_equal(count, VERSIONS);
+    assert_false(c->valid);
+    memtable_cursor_seek_before(c, (slice){(const uint8_t *)"\xff", 1}, 0);
+    for (size_t i = VERSIONS; i > 0; i--) {
+        assert_true(c->valid);
+        assert_is_sample(&c->record, &samples[i - 1]);
+        memtable_cursor_prev(c);
+    }
+    assert_false(c->valid);
+    memtable_cursor_close(&c);
+    assert_null(c);
     memtable_destroy(&m);
     assert_null(m);
     free(samples);
@@ -102,7 +123,7 @@ static void memtable_get_shows_the_newest_version_at_a_seq(void **state) {
             }
         }
         record_view got;
-        bool found = memtable_get(m, wanted.key, at, &got);
+        bool found = get(m, wanted.key, at, &got);
         assert_int_equal(found, newest != NULL);
         if (found) {
             assert_is_sample(&got, newest);
@@ -114,13 +135,15 @@ static void memtable_get_shows_the_newest_version_at_a_seq(void **state) {
 
 static void memtable_empty_holds_nothing_and_takes_nothing(void **state) {
     (void)state;
-    memtable *m = memtable_create();
+    memtable *m = memtable_create(MIB(1));
     sample s;
     sample_make(&s, 1, 1);
     record_view got;
-    memtable_iterator it;
-    assert_false(memtable_get(m, s.key, UINT64_MAX, &got));
-    assert_false(memtable_first(m, &it));
+    assert_false(get(m, s.key, UINT64_MAX, &got));
+    memtable_cursor *c = memtable_cursor_open(m);
+    memtable_cursor_seek(c, s.key, UINT64_MAX);
+    assert_false(c->valid);
+    memtable_cursor_close(&c);
     assert_int_equal(memtable_bytes(m), 0);
     assert_int_equal(memtable_entries(m), 0);
     assert_int_equal(memtable_min_seq(m), 0);
@@ -147,23 +170,23 @@ static void memtable_tells_entries_bytes_and_seqs(void **state) {
 
 static void memtable_keeps_keys_that_start_like_others_apart(void **state) {
     (void)state;
-    memtable *m = memtable_create();
+    memtable *m = memtable_create(MIB(1));
     const char *ids[] = {"a", "aa", "aaa", "b", "ab"};
     sample s;
     for (uint64_t i = 0; i < COUNT_OF(ids); i++) {
         sample_make(&s, 0, i + 1);
         (void)snprintf(s.order.order_id, sizeof s.order.order_id, "%s", ids[i]);
         s.key.size = record_key(s.view.table, &s.order, s.key_bytes);
-        assert_true(memtable_insert(m, s.key, &s.view));
+        assert_true(put(m, s.key, &s.view));
     }
     for (uint64_t i = 0; i < COUNT_OF(ids); i++) {
         sample_make(&s, 0, 1);
         (void)snprintf(s.order.order_id, sizeof s.order.order_id, "%s", ids[i]);
         s.key.size = record_key(s.view.table, &s.order, s.key_bytes);
         record_view got;
-        assert_true(memtable_get(m, s.key, UINT64_MAX, &got));
+        assert_true(get(m, s.key, UINT64_MAX, &got));
         assert_int_equal(got.seq, i + 1);
-        assert_false(memtable_get(m, s.key, i, &got));
+        assert_false(get(m, s.key, i, &got));
     }
     memtable_destroy(&m);
 }
@@ -193,7 +216,7 @@ static void race_read(void *argument) {
         sample want;
         sample_make(&want, race_key(seq), seq);
         record_view got;
-        bool right = memtable_get(r->table, want.key, at, &got) && got.seq == seq &&
+        bool right = get(r->table, want.key, at, &got) && got.seq == seq &&
                      memcmp(got.payload, &want.order, sizeof want.order) == 0;
         atomic_fetch_add(&r->wrong, !right);
         atomic_fetch_add(&r->reads, 1);
@@ -202,7 +225,7 @@ static void race_read(void *argument) {
 
 static void memtable_readers_see_all_that_was_inserted_before(void **state) {
     (void)state;
-    race r = {.table = memtable_create()};
+    race r = {.table = memtable_create(MIB(1))};
     os_thread *threads[2];
     tape_error error;
     for (size_t i = 0; i < COUNT_OF(threads); i++) {
@@ -212,7 +235,7 @@ static void memtable_readers_see_all_that_was_inserted_before(void **state) {
     for (uint64_t seq = 1; seq <= 20000 || atomic_load(&r.reads) < 1000; seq++) {
         sample s;
         sample_make(&s, race_key(seq), seq);
-        assert_true(memtable_insert(r.table, s.key, &s.view));
+        assert_true(put(r.table, s.key, &s.view));
         atomic_store_explicit(&r.inserted, seq, memory_order_release);
     }
     atomic_store(&r.stop, true);

@@ -99,8 +99,10 @@ const memtable_entry *skiplist_seek(const skiplist *list, slice key, uint64_t se
     return descend(list, key, seq, NULL);
 }
 
-const memtable_entry *skiplist_first(const skiplist *list) {
-    return tower_next(tower_of_head(list), 0);
+const memtable_entry *skiplist_seek_before(const skiplist *list, slice key, uint64_t seq) {
+    const skiplist_link *before[SKIPLIST_HEIGHT_MAX];
+    (void)descend(list, key, seq, before);
+    return before[0] == tower_of_head(list) ? NULL : (const memtable_entry *)before[0];
 }
 
 const memtable_entry *skiplist_next(const memtable_entry *entry) {
