@@ -125,6 +125,13 @@ tape_status os_shm_free_bytes(os_disk *disk, uint64_t *out, tape_error *error) T
 /* Touches pages [offset, offset + size) so that later stores do not fault. */
 void os_shm_prefault(os_shm *shm, size_t offset, size_t size);
 
+/* --- memory from the system: zero-filled, pages taken as they are touched --- */
+#define OS_HUGE_PAGE_BYTES MIB(2)
+/* `size` is a multiple of 4096. A multiple of OS_HUGE_PAGE_BYTES starts at such a multiple and is
+ * backed by huge pages where the system has them. NULL when memory is exhausted. */
+void *os_memory_map(size_t size);
+void os_memory_unmap(void *memory, size_t size); /* NULL-safe; `size` as it was mapped */
+
 /* An id that changes at every boot of the machine (16 bytes). */
 tape_status os_boot_id(os_disk *disk, uint8_t out[16], tape_error *error) TAPE_CHECKED;
 /* Whether a process with this id runs on this machine. */
