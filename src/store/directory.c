@@ -46,6 +46,7 @@ typedef struct orphan_search {
     char **names;
     size_t count;
     size_t capacity;
+    uint64_t greatest_number;
 } orphan_search;
 
 static bool is_listed(const manifest *m, uint64_t number) {
@@ -67,8 +68,11 @@ static void orphan_visit(void *context, const char *name, bool is_dir, uint64_t 
     orphan_search *search = context;
     uint64_t number = 0;
     enum file_kind kind = kind_of(name, &number);
-    if (is_dir || kind == FILE_OTHER ||
-        (kind == FILE_TABLE && is_listed(search->manifest, number))) {
+    if (is_dir || kind == FILE_OTHER) {
+        return;
+    }
+    search->greatest_number = number > search->greatest_number ? number : search->greatest_number;
+    if (kind == FILE_TABLE && is_listed(search->manifest, number)) {
         return;
     }
     if (search->count == search->capacity) {
@@ -78,9 +82,12 @@ static void orphan_visit(void *context, const char *name, bool is_dir, uint64_t 
     search->names[search->count++] = mem_strdup(name);
 }
 
-tape_status directory_remove_orphans(const manifest *m, tape_error *error) {
+tape_status directory_remove_orphans(manifest *m, tape_error *error) {
     orphan_search search = {.manifest = m};
     tape_status status = os_dir_list(m->place.disk, m->place.dir, orphan_visit, &search, error);
+    if (search.greatest_number >= m->next_number) {
+        m->next_number = search.greatest_number + 1;
+    }
     for (size_t i = 0; i < search.count; i++) {
         char *path = mem_printf("%s/%s", m->place.dir, search.names[i]);
         if (status == TAPE_OK) {

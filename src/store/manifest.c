@@ -448,6 +448,11 @@ static tape_status list_entries(const loader *l, tape_error *error) {
     if (manifest_levels_sound(m, &a, &b)) {
         return TAPE_OK;
     }
+    if (a->info.number > b->info.number) {
+        const manifest_entry *swap = a;
+        a = b;
+        b = swap;
+    }
     uint64_t one = loader_find(l, a->info.number)->offset;
     uint64_t other = loader_find(l, b->info.number)->offset;
     return damaged(m, one > other ? one : other, error,
@@ -887,9 +892,7 @@ static void sort_added(const manifest *m, const manifest_change *change, sorted_
 /* Whoever gets one of the conditions here wrong would write what cannot be loaded. */
 static void sort_change(const manifest *m, const manifest_change *change, sorted_change *c) {
     ASSERT(change->flushed_seq >= m->flushed_seq);
-    ASSERT(change->history_table == 0 ||
-           (table_has_history(change->history_table) &&
-            change->history_seq >= m->history_seq[change->history_table]));
+    ASSERT(change->history_table == 0 || table_has_history(change->history_table));
     sort_removed(m, change, c);
     sort_added(m, change, c);
     c->moved = mem_alloc((change->added_count + 1) * sizeof *c->moved);
@@ -911,6 +914,11 @@ static void sort_change(const manifest *m, const manifest_change *change, sorted
     while (next < change->removed_count) {
         c->removed[c->removed_count++] = c->removed[next++];
     }
+}
+
+static bool raises_history(const manifest *m, const manifest_change *change) {
+    return change->history_table != 0 &&
+           change->history_seq > m->history_seq[change->history_table];
 }
 
 /* What is between the removed entries moves down together, then the added ones come in from behind:
@@ -936,7 +944,7 @@ static void apply_change(manifest *m, const manifest_change *change, const sorte
         m->entries[--at] = keep ? m->entries[--old] : c->added[--added];
     }
     m->flushed_seq = change->flushed_seq;
-    if (change->history_table != 0) {
+    if (raises_history(m, change)) {
         m->history_seq[change->history_table] = change->history_seq;
     }
 }
@@ -944,7 +952,7 @@ static void apply_change(manifest *m, const manifest_change *change, const sorte
 static void append_change(const manifest *m, buffer *out, const manifest_change *change) {
     buffer payload = {0};
     edit_begin(&payload, m->next_edit, change->flushed_seq, m->next_number);
-    if (change->history_table != 0) {
+    if (raises_history(m, change)) {
         edit_add_history(&payload, change->history_table, change->history_seq);
     }
     for (size_t i = 0; i < change->removed_count; i++) {

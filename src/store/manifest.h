@@ -116,7 +116,7 @@ typedef struct manifest_change {
     const manifest_entry *added;
     size_t added_count;
     uint16_t history_table; /* 0: unchanged */
-    uint64_t history_seq;
+    uint64_t history_seq;   /* not above the present one: unchanged */
 } manifest_change;
 
 typedef struct manifest {

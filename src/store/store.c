@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 #define MEMTABLE_BYTES_DEFAULT MIB(128)
+#define TABLE_BYTES_DEFAULT MIB(64)
+#define UPPER_SHARE_DEFAULT 0.2
+#define MAPPED_MAX_DEFAULT 32768u
 
 /* --- open and close --- */
 
@@ -16,20 +19,6 @@ static tape_status open_manifest(store *s, tape_error *error) {
     if (status != TAPE_OK) {
         return status;
     }
-    if (!s->manifest.present && !s->read_only) {
-        status = directory_make(s->disk, s->dir, error);
-        if (status != TAPE_OK) {
-            return status;
-        }
-    }
-    status = directory_list(s->disk, s->dir, &listing, error);
-    if (status == TAPE_NOT_FOUND && s->read_only) {
-        return TAPE_OK;
-    }
-    if (status != TAPE_OK) {
-        return status;
-    }
-    s->next_number = listing.greatest_number + 1;
     if (s->manifest.present) {
         if (s->manifest.cut_bytes > 0) {
             log_line(
@@ -40,6 +29,19 @@ static tape_status open_manifest(store *s, tape_error *error) {
         }
         return TAPE_OK;
     }
+    if (!s->options.read_only) {
+        status = directory_make(s->disk, s->dir, error);
+        if (status != TAPE_OK) {
+            return status;
+        }
+    }
+    status = directory_list(s->disk, s->dir, &listing, error);
+    if (status == TAPE_NOT_FOUND && s->options.read_only) {
+        return TAPE_OK;
+    }
+    if (status != TAPE_OK) {
+        return status;
+    }
     if (listing.tables > 0) {
         return error_set_file(
             error, TAPE_CORRUPT, s->manifest.path, TAPE_NO_OFFSET,
@@ -47,28 +49,75 @@ static tape_status open_manifest(store *s, tape_error *error) {
             " table files are there; restore the store from a snapshot or a backup",
             s->manifest.path, listing.tables);
     }
-    return s->read_only ? TAPE_OK : manifest_settle(&s->manifest, error);
+    return s->options.read_only ? TAPE_OK : manifest_settle(&s->manifest, error);
 }
 
-static tape_status open_tables(store *s, tape_error *error) {
-    size_t count = s->manifest.table_count;
-    sstable **tables = mem_zalloc((count + 1) * sizeof(sstable *));
-    tape_status status = TAPE_OK;
-    for (size_t i = 0; i < count && status == TAPE_OK; i++) {
-        const sstable_info *info = &s->manifest.tables[i];
-        status = sstable_open(&tables[i], &s->place, info->number, info, OS_MAP_RANDOM, error);
-    }
-    if (status == TAPE_OK) {
-        pthread_mutex_lock(&s->lock);
-        version_publish(s, memtable_create(), NULL, 0, table_set_create(tables, count));
-        pthread_mutex_unlock(&s->lock);
-    } else {
-        for (size_t i = 0; i < count; i++) {
-            sstable_close(&tables[i]);
+/* A reader beside the owner opens every file at once: the owner may remove them. */
+static tape_status open_every_file(store *s, tape_error *error) {
+    const file_set *files = version_current(s)->files;
+    for (size_t t = 0; t < STORE_TABLES; t++) {
+        for (size_t l = 0; l < STORE_LEVELS; l++) {
+            const table_level *level = &files->trees[t].levels[l];
+            for (size_t i = 0; i < level->count; i++) {
+                sstable *table = NULL;
+                tape_status status = table_acquire(s, level->files[i], &table, error);
+                if (status != TAPE_OK) {
+                    return status;
+                }
+                table_done(level->files[i], &table);
+            }
         }
     }
-    free(tables);
+    return TAPE_OK;
+}
+
+static tape_status open_version(store *s, tape_error *error) {
+    tape_status status = open_manifest(s, error);
+    if (status == TAPE_OK) {
+        atomic_store(&s->flushed_seq, s->manifest.flushed_seq);
+        atomic_store(&s->applied_seq, s->manifest.flushed_seq);
+        pthread_mutex_lock(&s->lock);
+        version_publish(s, memtable_create(s->options.memtable_bytes), NULL, 0,
+                        file_set_load(&s->manifest));
+        pthread_mutex_unlock(&s->lock);
+    }
     return status;
+}
+
+/* While the owner goes on, a file that the manifest listed may be gone before it is opened; then
+ * the manifest has changed, too. */
+static tape_status open_beside_owner(store *s, tape_error *error) {
+    for (;;) {
+        tape_status status = open_version(s, error);
+        if (status == TAPE_OK) {
+            status = open_every_file(s, error);
+        }
+        if (status != TAPE_CORRUPT) {
+            return status;
+        }
+        manifest again;
+        tape_status loaded = manifest_load(&again, &s->place, NULL);
+        bool changed = loaded == TAPE_OK && again.next_edit != s->manifest.next_edit;
+        if (loaded == TAPE_OK) {
+            manifest_deinit(&again);
+        }
+        if (!changed) {
+            return status;
+        }
+        version_free_all(s);
+        manifest_deinit(&s->manifest);
+    }
+}
+
+static void options_fill(store *s, const store_options *options) {
+    store_options *o = &s->options;
+    *o = *options;
+    o->dir = s->dir;
+    o->store_id = s->store_id;
+    o->memtable_bytes = o->memtable_bytes == 0 ? MEMTABLE_BYTES_DEFAULT : o->memtable_bytes;
+    o->table_bytes = o->table_bytes == 0 ? TABLE_BYTES_DEFAULT : o->table_bytes;
+    o->upper_share = o->upper_share == 0 ? UPPER_SHARE_DEFAULT : o->upper_share;
+    o->mapped_max = o->mapped_max == 0 ? MAPPED_MAX_DEFAULT : o->mapped_max;
 }
 
 tape_status store_open(store **out, const store_options *options, tape_error *error) {
@@ -82,18 +131,14 @@ tape_status store_open(store **out, const store_options *options, tape_error *er
     s->dir = mem_strdup(options->dir);
     memcpy(s->store_id, options->store_id, sizeof s->store_id);
     s->place = (sstable_place){s->disk, s->dir, s->store_id};
-    s->memtable_bytes =
-        options->memtable_bytes == 0 ? MEMTABLE_BYTES_DEFAULT : options->memtable_bytes;
-    s->read_only = options->read_only;
-    s->next_number = 1;
-    ASSERT(pthread_mutex_init(&s->lock, NULL) == 0);
-    ASSERT(pthread_mutex_init(&s->flush_lock, NULL) == 0);
-    tape_status status = open_manifest(s, error);
-    if (status == TAPE_OK) {
-        atomic_store(&s->flushed_seq, s->manifest.flushed_seq);
-        atomic_store(&s->applied_seq, s->manifest.flushed_seq);
-        status = open_tables(s, error);
+    options_fill(s, options);
+    pthread_mutex_t *locks[] = {&s->lock,         &s->open_lock,     &s->flush_lock,
+                                &s->compact_lock, &s->manifest_lock, &s->scrub_lock};
+    for (size_t i = 0; i < COUNT_OF(locks); i++) {
+        ASSERT(pthread_mutex_init(locks[i], NULL) == 0);
     }
+    tape_status status =
+        s->options.read_only ? open_beside_owner(s, error) : open_version(s, error);
     if (status != TAPE_OK) {
         store_close(&s);
         return status;
@@ -107,10 +152,15 @@ void store_close(store **store_handle) {
     if (s == NULL) {
         return;
     }
+    ASSERT(s->pins == NULL);
     version_free_all(s);
     manifest_deinit(&s->manifest);
-    pthread_mutex_destroy(&s->flush_lock);
-    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_t *locks[] = {&s->lock,         &s->open_lock,     &s->flush_lock,
+                                &s->compact_lock, &s->manifest_lock, &s->scrub_lock};
+    for (size_t i = 0; i < COUNT_OF(locks); i++) {
+        pthread_mutex_destroy(locks[i]);
+    }
+    free(s->leftovers);
     free(s->dir);
     free(s);
     *store_handle = NULL;
@@ -128,15 +178,27 @@ uint64_t store_applied_seq(const store *s) {
 
 /* A read-only store never flushes, so its memtable has to hold everything. */
 static bool active_is_full(const store *s, const store_version *v) {
-    return !s->read_only && memtable_bytes(v->active) >= s->memtable_bytes;
+    return !s->options.read_only && memtable_bytes(v->active) >= s->options.memtable_bytes;
+}
+
+static void note_stall(store *s, bool stalled) {
+    int64_t since = atomic_load_explicit(&s->counters.stalled_since_ns, memory_order_relaxed);
+    if (stalled && since == 0) {
+        atomic_store(&s->counters.stalled_since_ns, clock_monotonic_ns());
+    } else if (UNLIKELY(!stalled && since != 0)) {
+        atomic_fetch_add(&s->counters.stall_ns, clock_monotonic_ns() - since);
+        atomic_store(&s->counters.stalled_since_ns, 0);
+    }
 }
 
 tape_status store_apply(store *s, const record_view *records, size_t count, tape_error *error) {
     uint64_t applied = store_applied_seq(s);
     tape_status status = TAPE_OK;
     pthread_mutex_lock(&s->lock);
-    if (active_is_full(s, version_current(s)) &&
-        version_current(s)->waiting_count == STORE_WAITING_MAX) {
+    bool stalled = active_is_full(s, version_current(s)) &&
+                   version_current(s)->waiting_count == STORE_WAITING_MAX;
+    note_stall(s, stalled);
+    if (stalled) {
         pthread_mutex_unlock(&s->lock);
         return error_set(
             error, TAPE_BUSY,
@@ -152,8 +214,10 @@ tape_status store_apply(store *s, const record_view *records, size_t count, tape
             v = version_current(s);
         }
         uint8_t bytes[RECORD_KEY_BYTES_MAX];
+        uint64_t hash[2];
         slice key = {bytes, record_key(record->table, record->payload, bytes)};
-        if (!memtable_insert(v->active, key, record)) {
+        record_key_hash(key, hash);
+        if (!memtable_insert(v->active, key, hash, record)) {
             status =
                 error_set(error, TAPE_NO_MEMORY,
                           "out of memory at seq %" PRIu64 " while applying records to the store",
@@ -167,134 +231,72 @@ tape_status store_apply(store *s, const record_view *records, size_t count, tape
     return status;
 }
 
-/* --- get --- */
+/* --- figures --- */
 
-static bool get_from_memtables(const store_version *v, slice key, uint64_t at, record_view *out) {
-    if (memtable_get(v->active, key, at, out)) {
-        return true;
-    }
-    for (size_t i = v->waiting_count; i > 0; i--) {
-        if (memtable_get(v->waiting[i - 1], key, at, out)) {
-            return true;
+/* What the files of a table take by what those of its last level take. */
+static void add_space(const table_tree *tree, store_stats *out, uint64_t *all, uint64_t *last) {
+    size_t deepest = STORE_LEVELS;
+    for (size_t l = 0; l < STORE_LEVELS; l++) {
+        const table_level *level = &tree->levels[l];
+        uint64_t bytes = level_bytes(level);
+        out->level_files[l] += level->count;
+        out->level_bytes[l] += bytes;
+        out->table_files += level->count;
+        out->table_bytes += bytes;
+        for (size_t i = 0; i < level->count; i++) {
+            out->table_entries += level->files[i]->info.entries;
         }
+        deepest = level->count > 0 ? l : deepest;
+        *all += bytes;
     }
-    return false;
-}
-
-/* Newest file first: a file's seqs are all above those of the files before it (N3), so the first
- * version found is the newest. */
-static tape_status get_from_tables(store *s, const table_set *set, slice encoded, uint64_t at,
-                                   record_view *out, bool *found, tape_error *error) {
-    sstable_key key = sstable_key_of(encoded);
-    uint64_t filtered = 0;
-    uint64_t false_positives = 0;
-    tape_status status = TAPE_OK;
-    *found = false;
-    for (size_t i = set->count; i > 0 && !*found; i--) {
-        sstable_outcome outcome = SSTABLE_OUT_OF_RANGE;
-        status = sstable_get(set->tables[i - 1], &key, at, out, &outcome, error);
-        if (status != TAPE_OK) {
-            break;
-        }
-        *found = outcome == SSTABLE_FOUND;
-        filtered += outcome == SSTABLE_FILTERED;
-        false_positives += outcome == SSTABLE_FALSE_POSITIVE;
+    if (deepest > 0 && deepest < STORE_LEVELS) {
+        *last += level_bytes(&tree->levels[deepest]);
+    } else if (deepest == 0) { /* nothing has been compacted: nothing is known to be superseded */
+        *last += level_bytes(&tree->levels[0]);
     }
-    if (filtered > 0) {
-        atomic_fetch_add_explicit(&s->bloom_negatives, filtered, memory_order_relaxed);
-    }
-    if (false_positives > 0) {
-        atomic_fetch_add_explicit(&s->bloom_false_positives, false_positives, memory_order_relaxed);
-    }
-    return status;
-}
-
-tape_status store_get(store *s, const tape_table_info *table, const uint8_t *key, size_t key_size,
-                      uint64_t at, void *out, uint16_t *version, tape_error *error) {
-    atomic_fetch_add_explicit(&s->gets, 1, memory_order_relaxed);
-    /* Before pinning: a version pinned later has everything up to here. The other way round,
-     * records up to here could lie in a memtable that became active in between. */
-    uint64_t applied = store_applied_seq(s);
-    at = at < applied ? at : applied;
-    slice encoded = {key, key_size};
-    record_view record;
-    tape_status status = TAPE_OK;
-    store_version *v = version_pin(s);
-    bool found = get_from_memtables(v, encoded, at, &record);
-    if (!found) {
-        status = get_from_tables(s, v->set, encoded, at, &record, &found, error);
-    }
-    if (found && status == TAPE_OK) {
-        ASSERT(record.table == table);
-        record_upgrade(table, record.version, record.payload, record.size, out);
-        if (version != NULL) {
-            *version = record.version;
-        }
-    }
-    version_unpin(v);
-    if (status == TAPE_OK && !found) {
-        return error_set(error, TAPE_NOT_FOUND, "%s has no record of that key at seq %" PRIu64,
-                         table->name, at);
-    }
-    return status;
-}
-
-/* --- everything flushed, figures --- */
-
-static tape_status visit_table(store *s, const sstable_info *info,
-                               bool (*visit)(void *context, const record_view *record),
-                               void *context, bool *go_on, tape_error *error) {
-    /* A mapping of its own, because it is read from one end to the other. */
-    sstable *t = NULL;
-    tape_status status = sstable_open(&t, &s->place, info->number, info, OS_MAP_SEQUENTIAL, error);
-    if (status != TAPE_OK) {
-        return status;
-    }
-    sstable_iterator it;
-    sstable_iterate(t, &it);
-    for (bool found = true; found && *go_on;) {
-        record_view record;
-        status = sstable_next(&it, &record, &found, error);
-        if (status != TAPE_OK) {
-            break;
-        }
-        *go_on = !found || visit(context, &record);
-    }
-    sstable_close(&t);
-    return status;
-}
-
-tape_status store_visit_flushed(store *s, bool (*visit)(void *context, const record_view *record),
-                                void *context, tape_error *error) {
-    store_version *v = version_pin(s);
-    tape_status status = TAPE_OK;
-    bool go_on = true;
-    for (size_t i = 0; i < v->set->count && go_on && status == TAPE_OK; i++) {
-        status = visit_table(s, sstable_facts(v->set->tables[i]), visit, context, &go_on, error);
-    }
-    version_unpin(v);
-    return status;
 }
 
 void store_stats_read(store *s, store_stats *out) {
     *out = (store_stats){
         .flushed_seq = store_flushed_seq(s),
         .applied_seq = store_applied_seq(s),
+        .mapped_files = atomic_load(&s->mapped_files),
         .gets = atomic_load_explicit(&s->gets, memory_order_relaxed),
         .bloom_negatives = atomic_load_explicit(&s->bloom_negatives, memory_order_relaxed),
         .bloom_false_positives =
             atomic_load_explicit(&s->bloom_false_positives, memory_order_relaxed),
+        .damaged_reads = atomic_load_explicit(&s->damaged_reads, memory_order_relaxed),
+        .flushed_payload_bytes = atomic_load(&s->counters.flushed_payload_bytes),
+        .flush_written_bytes = atomic_load(&s->counters.flush_written_bytes),
+        .compact_read_bytes = atomic_load(&s->counters.compact_read_bytes),
+        .compact_written_bytes = atomic_load(&s->counters.compact_written_bytes),
+        .compactions = atomic_load(&s->counters.compactions),
+        .compact_moves = atomic_load(&s->counters.compact_moves),
+        .dropped_records = atomic_load(&s->counters.dropped_records),
+        .compact_ns = atomic_load(&s->counters.compact_ns),
+        .stall_ns = atomic_load(&s->counters.stall_ns),
+        .scrubbed_bytes = atomic_load(&s->counters.scrubbed_bytes),
+        .scrubbed_files = atomic_load(&s->counters.scrubbed_files),
+        .scrub_findings = atomic_load(&s->counters.scrub_findings),
+        .score = store_compaction_score(s),
     };
+    int64_t since = atomic_load(&s->counters.stalled_since_ns);
+    if (since != 0) {
+        out->stall_ns += clock_monotonic_ns() - since;
+    }
+    pthread_mutex_lock(&s->lock);
+    out->pins = s->pin_count;
+    pthread_mutex_unlock(&s->lock);
     store_version *v = version_pin(s);
     out->memtable_bytes = memtable_bytes(v->active);
     for (size_t i = 0; i < v->waiting_count; i++) {
         out->memtable_bytes += memtable_bytes(v->waiting[i]);
     }
-    out->table_files = v->set->count;
-    for (size_t i = 0; i < v->set->count; i++) {
-        const sstable_info *info = sstable_facts(v->set->tables[i]);
-        out->table_bytes += info->size_bytes;
-        out->table_entries += info->entries;
+    uint64_t all = 0;
+    uint64_t last = 0;
+    for (size_t t = 0; t < STORE_TABLES; t++) {
+        add_space(&v->files->trees[t], out, &all, &last);
     }
     version_unpin(v);
+    out->space_amplification = last == 0 ? 1 : (double)all / (double)last;
 }

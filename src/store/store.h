@@ -2,18 +2,18 @@
  * memtables, then immutable table files in seven levels, listed in a manifest. One caller at a time
  * applies; flush, compaction and scrub may run beside it; readers take no lock.
  *
- * Order is (encoded key, seq descending). A read sees a moment: records with seq <= at, without what
- * has expired by then.
+ * Order is (encoded key, seq descending). A read sees a moment: records with seq <= at, without
+ * what has expired by then.
  *
- * Opening changes nothing on disk but to make an empty store where none is, and opens no table file:
- * each is opened when first needed. If the manifest's last edit is not whole, store_flushed_seq is
- * that of the edit before: the caller must hold the journal from there on, and refuse to go on
- * otherwise. Leftovers are removed by the first flush.
+ * Opening changes nothing on disk but to make an empty store where none is, and opens no table
+ * file: each is opened when first needed. If the manifest's last edit is not whole,
+ * store_flushed_seq is that of the edit before: the caller must hold the journal from there on, and
+ * refuse to go on otherwise. Leftovers are removed by the first flush.
  *
- * Failure: CORRUPT and NEWER name the file. A flush or compaction that meets a full disk or a failed
- * write changes nothing and may be tried again; after FAILED (a sync failed) every one fails until
- * the store is opened again. Damage met by a read is returned to that call and counted; other keys
- * go on being read. */
+ * Failure: CORRUPT and NEWER name the file. A flush or compaction that meets a full disk or a
+ * failed write changes nothing and may be tried again; after FAILED (a sync failed) every one fails
+ * until the store is opened again. Damage met by a read is returned to that call and counted; other
+ * keys go on being read. */
 #ifndef STORE_H
 #define STORE_H
 
@@ -30,7 +30,8 @@ typedef struct store_options {
     const uint8_t *store_id; /* 16 bytes */
     uint64_t memtable_bytes; /* switch to a new memtable at this size; 0: 128 MiB */
     uint64_t table_bytes;    /* size of a table file below level 0; 0: 64 MiB */
-    uint64_t base_bytes;     /* least size of the level that level 0 goes into; 0: 256 MiB */
+    double upper_share;      /* files above a table's last level are merged into it when they take
+                                this share of it; 0: 0.2 */
     uint32_t pack_level;     /* levels from here on are packed with pack_codec; 0: none */
     uint16_t pack_codec;     /* an sstable_codec */
     uint32_t mapped_max;     /* table files kept mapped; beyond, one is mapped for each use;
@@ -79,6 +80,9 @@ typedef struct store_beat {
 double store_compaction_score(store *s);
 /* Does the most wanted compaction, if one is wanted. One at a time; others wait. */
 tape_status store_compact(store *s, store_beat beat, bool *worked, tape_error *error) TAPE_CHECKED;
+/* The same for idle times: also brings down what lies above the last level if it is more than a
+ * tenth of it. */
+tape_status store_settle(store *s, store_beat beat, bool *worked, tape_error *error) TAPE_CHECKED;
 /* Brings every flushed record of `table` (0: of all) with keys in the bounds (NULL: all keys) into
  * the last level, dropping what need not be kept. */
 tape_status store_compact_range(store *s, uint16_t table, const record_key_bounds *bounds,
@@ -107,8 +111,8 @@ void store_pin_close(store_pin **pin); /* NULL-safe */
  * before dropped versions. `version` may be NULL (the schema version it was written with). */
 tape_status store_get(store *s, const store_moment *moment, const tape_table_info *table, slice key,
                       void *out, uint16_t *version, tape_error *error) TAPE_CHECKED;
-/* The same for many keys of a table, all at one state of the store: found[i] tells of keys[i], whose
- * payload goes to out + i * table->size_bytes. */
+/* The same for many keys of a table, all at one state of the store: found[i] tells of keys[i],
+ * whose payload goes to out + i * table->size_bytes. */
 tape_status store_get_many(store *s, const store_moment *moment, const tape_table_info *table,
                            const slice *keys, size_t count, void *out, bool *found,
                            tape_error *error) TAPE_CHECKED;
@@ -131,8 +135,9 @@ tape_status store_scan_next(store_scan *scan, record_view *out, bool *found,
                             tape_error *error) TAPE_CHECKED;
 void store_scan_close(store_scan **scan); /* NULL-safe */
 
-/* Every record of the table files (not the memtables), in seq order, each once, for rebuilding other
- * state. `visit` returns false to stop. Takes 24 bytes of memory per record. */
+/* Every record of the table files (not the memtables), in seq order, each once, for rebuilding
+ * other state. `visit` returns false to stop. Takes 32 bytes of memory per record, and what packed
+ * files hold besides. */
 tape_status store_visit_flushed(store *s, bool (*visit)(void *context, const record_view *record),
                                 void *context, tape_error *error) TAPE_CHECKED;
 /* Whether a record of the journal need not be in the store any more: it expired, or a version that
@@ -153,11 +158,12 @@ typedef struct store_stats {
     uint64_t flushed_payload_bytes; /* structs of records that were flushed */
     uint64_t flush_written_bytes;   /* table files made by flushes */
     uint64_t compact_read_bytes, compact_written_bytes;
-    uint64_t compactions, compact_moves; /* moves: files that changed level without being rewritten */
-    uint64_t dropped_records;            /* expired, or versions nobody needs */
-    int64_t compact_ns;                  /* time spent compacting */
-    int64_t stall_ns;                    /* time in which store_apply answered BUSY */
-    double score;                        /* store_compaction_score */
+    uint64_t compactions,
+        compact_moves;        /* moves: files that changed level without being rewritten */
+    uint64_t dropped_records; /* expired, or versions nobody needs */
+    int64_t compact_ns;       /* time spent compacting */
+    int64_t stall_ns;         /* time in which store_apply answered BUSY */
+    double score;             /* store_compaction_score */
     /* Bytes of table files by bytes of those in the last level of each table: 1 when all is there.
      */
     double space_amplification;

@@ -18,9 +18,8 @@
 typedef struct table_file {
     sstable_info info;
     _Atomic(sstable *) opened; /* NULL: not yet, or beyond mapped_max */
-    uint64_t references;       /* file sets that name it; under the store's lock */
+    uint64_t references;       /* file sets and others that name it; under the store's lock */
     bool removed;              /* the manifest does not list it any more; under the lock */
-    bool busy;                 /* input of the running compaction; under the lock */
     struct table_file *next;   /* in store.garbage */
 } table_file;
 
@@ -76,6 +75,7 @@ struct store {
     table_file *garbage;    /* nobody names them: to be closed and removed from disk */
     store_pin *pins;
     uint64_t pin_count;
+    uint64_t pending_history; /* of any table: retention.c, R3 */
 
     pthread_mutex_t open_lock; /* opening of table files */
     _Atomic uint64_t mapped_files;
@@ -85,13 +85,14 @@ struct store {
     pthread_mutex_t manifest_lock; /* guards what follows; taken within the two above */
     manifest manifest;
     bool orphans_removed;
+    uint64_t *leftovers; /* files that were finished and given up, still to be removed */
+    size_t leftover_count;
     _Atomic bool failed; /* a sync failed: no more writes until the store is opened again */
 
     pthread_mutex_t scrub_lock;
     uint64_t scrub_number; /* the last file scrubbed */
 
-    uint8_t compact_at[STORE_TABLES][STORE_LEVELS][RECORD_KEY_BYTES_MAX]; /* compact.c: where the */
-    size_t compact_at_size[STORE_TABLES][STORE_LEVELS];                   /* next one starts */
+    _Atomic bool table_damaged[STORE_TABLES]; /* a compaction met damage: no more of them */
 
     _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t gets;
     _Atomic uint64_t bloom_negatives;
@@ -126,11 +127,19 @@ void version_free_all(store *s);
 file_set *file_set_load(const manifest *m);
 /* `old` with the changes of an edit; files that both have are shared. Holding `lock`. */
 file_set *file_set_apply(const file_set *old, const manifest_change *change);
-/* Gives a reference back; files named no more that were removed go to store.garbage. Holding `lock`.
+/* Gives a reference back; files named no more that were removed go to store.garbage. Holding
+ * `lock`.
  */
 void file_set_release(store *s, file_set *set);
 /* Closes garbage and removes its files from disk. Not holding `lock`. */
 void files_collect(store *s);
+/* The current file set, kept until it is given back, without what else a version keeps. NULL-safe;
+ * sets *files to NULL. */
+file_set *files_hold(store *s);
+void files_release(store *s, file_set **files);
+/* The same for one file, of a set that is held. */
+void file_hold(store *s, table_file *f);
+void file_release(store *s, table_file *f);
 /* The table, open. Beyond mapped_max it is one that table_done closes. */
 tape_status table_acquire(store *s, table_file *f, sstable **out, tape_error *error) TAPE_CHECKED;
 void table_done(table_file *f, sstable **t);
@@ -159,24 +168,44 @@ tape_status merge_next(merge *m, record_view *out, bool *found, tape_error *erro
 /* --- retention.c --- */
 /* What may be dropped just now: see there. */
 typedef struct store_horizon {
-    uint64_t seq;                     /* of the oldest pin, or UINT64_MAX */
-    int64_t cutoff_ns[STORE_TABLES];  /* append times up to here have expired; INT64_MIN: none */
+    uint64_t seq;                    /* of the oldest pin, or UINT64_MAX */
+    int64_t cutoff_ns[STORE_TABLES]; /* append times up to here have expired; INT64_MIN: none */
 } store_horizon;
 store_horizon store_horizon_now(store *s, int64_t now_ns);
+/* Which records of one table may be left out of what is written. They come in key order, newest
+ * first. */
+typedef struct drop_filter {
+    const tape_table_info *table;
+    int64_t cutoff_ns;
+    uint64_t horizon_seq;
+    uint64_t history_seq; /* R2: for the edit that makes it so; 0: nothing that a read could miss */
+    uint64_t dropped;
+    uint64_t newer_seq; /* of the record before */
+    int64_t newer_append_ts;
+    size_t key_size;
+    uint8_t key[RECORD_KEY_BYTES_MAX];
+} drop_filter;
+void drop_init(drop_filter *d, const tape_table_info *table, const store_horizon *horizon);
+bool drop_record(drop_filter *d, const record_view *record);
+/* R3: announces that versions are about to go. False when a pin shows them. */
+bool store_history_begin(store *s, uint64_t seq);
 /* Whether an event record is gone at the moment. */
 bool store_expired(const store *s, const tape_table_info *table, int64_t append_ts, int64_t now_ns);
 
 /* --- flush.c --- */
 /* Starts a new active memtable; there is room for one more waiting. Holding `lock`. */
 void store_switch_memtable(store *s);
-/* Before any write: refuses after a failed sync, makes the manifest's end certain, removes leftovers
- * once. Holding manifest_lock. */
+/* Before any write: refuses after a failed sync, makes the manifest's end certain, removes
+ * leftovers once. */
 tape_status store_prepare(store *s, tape_error *error) TAPE_CHECKED;
-/* Journals a change of the file set and, once durable, publishes it with the memtables given. A
- * failed sync is remembered. Holding manifest_lock. `gone`: the waiting memtable that the change
- * replaces, or NULL. */
+/* Journals a change of the file set and, once that is durable, publishes it. A failed sync is
+ * remembered. `gone`: the waiting memtable that the change replaces, or NULL. */
 tape_status store_commit(store *s, const manifest_change *change, const memtable *gone,
                          tape_error *error) TAPE_CHECKED;
+/* The number of the next table file. */
+uint64_t store_take_number(store *s);
+/* Removes finished files that no edit names, as soon as that is certain. */
+void store_discard(store *s, const manifest_entry *entries, size_t count);
 
 /* --- directory.c --- */
 typedef struct store_listing {
@@ -185,8 +214,9 @@ typedef struct store_listing {
 } store_listing;
 tape_status directory_list(os_disk *disk, const char *dir, store_listing *out,
                            tape_error *error) TAPE_CHECKED;
-/* Removes tables that `m` does not list, and temporary files. */
-tape_status directory_remove_orphans(const manifest *m, tape_error *error) TAPE_CHECKED;
+/* Removes tables that `m` does not list, and temporary files; nobody may be making one. Raises
+ * m->next_number beyond every number that a name has: those are taken even when removing fails. */
+tape_status directory_remove_orphans(manifest *m, tape_error *error) TAPE_CHECKED;
 /* Makes the directory when it is absent, and its entry in the parent durable. */
 tape_status directory_make(os_disk *disk, const char *dir, tape_error *error) TAPE_CHECKED;
 

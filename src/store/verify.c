@@ -28,7 +28,7 @@ static void verify_manifest(verify_state *v, uint64_t flushed_seq) {
         return;
     }
     v->files += m.present;
-    if (m.flushed_seq < flushed_seq || (!m.present && !s->read_only)) {
+    if (m.flushed_seq < flushed_seq || (!m.present && !s->options.read_only)) {
         (void)error_set_file(&finding, TAPE_CORRUPT, m.path, m.end,
                              "%s: ends at offset %" PRIu64 " with seq %" PRIu64
                              ", expected seq %" PRIu64 ": its last edit is damaged or gone",
@@ -38,17 +38,27 @@ static void verify_manifest(verify_state *v, uint64_t flushed_seq) {
     manifest_deinit(&m);
 }
 
-static void verify_table(verify_state *v, const sstable_info *info) {
+/* Opened anew, to see that it is there under its name; a reader beside the owner verifies what it
+ * has opened, because the owner may have removed it since. */
+static void verify_table(verify_state *v, table_file *f) {
+    store *s = v->store;
     sstable *t = NULL;
     tape_error finding;
+    bool beside_owner = s->options.read_only;
     v->files++;
-    if (sstable_open(&t, &v->store->place, info->number, info, OS_MAP_SEQUENTIAL, &finding) !=
-        TAPE_OK) {
+    tape_status status = beside_owner ? table_acquire(s, f, &t, &finding)
+                                      : sstable_open(&t, &s->place, f->info.number, &f->info,
+                                                     OS_MAP_SEQUENTIAL, &finding);
+    if (status != TAPE_OK) {
         report(v, &finding);
         return;
     }
     v->findings += sstable_verify(t, v->damage, v->context, &v->records);
-    sstable_close(&t);
+    if (beside_owner) {
+        table_done(f, &t);
+    } else {
+        sstable_close(&t);
+    }
 }
 
 tape_status store_verify(store *s, void (*damage)(void *context, const tape_error *finding),
@@ -57,8 +67,13 @@ tape_status store_verify(store *s, void (*damage)(void *context, const tape_erro
     uint64_t flushed_seq = store_flushed_seq(s);
     store_version *version = version_pin(s);
     verify_manifest(&v, flushed_seq);
-    for (size_t i = 0; i < version->set->count; i++) {
-        verify_table(&v, sstable_facts(version->set->tables[i]));
+    for (size_t t = 0; t < STORE_TABLES; t++) {
+        for (size_t l = 0; l < STORE_LEVELS; l++) {
+            const table_level *level = &version->files->trees[t].levels[l];
+            for (size_t i = 0; i < level->count; i++) {
+                verify_table(&v, level->files[i]);
+            }
+        }
     }
     version_unpin(version);
     if (files != NULL) {

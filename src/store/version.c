@@ -40,22 +40,6 @@ store_version *version_current(store *s) {
     return atomic_load_explicit(&s->current, memory_order_relaxed);
 }
 
-table_set *table_set_create(sstable *const *tables, size_t count) {
-    table_set *set = mem_alloc(sizeof *set + count * sizeof(sstable *));
-    set->references = 1;
-    set->count = count;
-    if (count > 0) {
-        memcpy(set->tables, tables, count * sizeof(sstable *));
-    }
-    return set;
-}
-
-static void table_set_release(table_set *set) {
-    if (--set->references == 0) {
-        free(set);
-    }
-}
-
 static bool version_names(const store_version *v, const memtable *m) {
     for (size_t i = 0; i < v->waiting_count; i++) {
         if (v->waiting[i] == m) {
@@ -87,7 +71,7 @@ static void version_empty(store *s, store_version *v) {
     if (!somebody_names(s, v->active)) {
         memtable_destroy(&v->active);
     }
-    table_set_release(v->set);
+    file_set_release(s, v->files);
     v->next = s->spare;
     s->spare = v;
 }
@@ -106,7 +90,7 @@ void version_sweep(store *s) {
 }
 
 void version_publish(store *s, memtable *active, memtable *const *waiting, size_t waiting_count,
-                     table_set *set) {
+                     file_set *files) {
     ASSERT(waiting_count <= STORE_WAITING_MAX);
     store_version *v = s->spare;
     if (v != NULL) {
@@ -120,7 +104,7 @@ void version_publish(store *s, memtable *active, memtable *const *waiting, size_
     for (size_t i = 0; i < waiting_count; i++) {
         v->waiting[i] = waiting[i];
     }
-    v->set = set;
+    v->files = files;
     v->next = NULL;
     store_version *old = version_current(s);
     atomic_store(&s->current, v);
@@ -136,14 +120,11 @@ void version_free_all(store *s) {
     if (last != NULL) {
         version_sweep(s);
         ASSERT(s->retired == NULL && atomic_load(&last->pins) == 0); /* nobody is reading */
-        for (size_t i = 0; i < last->set->count; i++) {
-            sstable_close(&last->set->tables[i]);
-        }
         for (size_t i = 0; i < last->waiting_count; i++) {
             memtable_destroy(&last->waiting[i]);
         }
         memtable_destroy(&last->active);
-        table_set_release(last->set);
+        file_set_release(s, last->files);
         free(last);
     }
     while (s->spare != NULL) {

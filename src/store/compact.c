@@ -1,0 +1,729 @@
+/* compact.c: bringing table files down the levels. README.md has the policy and why.
+ *
+ * A compaction takes a fixed set of a table's files and an output level at or below all of them.
+ * Files whose ranges overlap form a group. A group of one file moves: only the manifest changes. A
+ * larger group is merged in steps; a step ends at the end of one of its files of the output level,
+ * and is an edit of its own: the files written since the last step replace that file. So a step
+ * needs little room, a crash or an error loses one step, and what was done stays done. Until the
+ * last step the files above the output level stay: what they hold is then there twice, in exact
+ * copies.
+ *
+ * Invariants
+ *  K1 For one key, everything in a level is newer than everything in the levels below it, and in a
+ *     file of level 0 newer than in those before it, but for exact copies.
+ *  K2 So a file above the output level goes only when nothing older that overlaps it remains above
+ *     the output level: else a reader would meet the older version first.
+ *  K3 Files of the output level never overlap: a step ends where no file of it is cut in two.
+ *  K4 What a step leaves out no open pin shows (retention.c).
+ *
+ * Threads: one compaction at a time (compact_lock); flushes, reads and scrub go on beside it.
+ * Failure: the step under way is given up; its files are removed. A damaged input stops compaction
+ * of that table, and of no other, until the store is opened again. */
+#include "store/store_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define LAST_LEVEL (STORE_LEVELS - 1)
+#define LEVEL0_TRIGGER 4u
+/* Work between two beats. */
+#define BEAT_BYTES KIB(256)
+/* When nothing else is wanted, files above the last level may take this share of it. */
+#define SETTLED_SHARE 0.1
+
+typedef struct input {
+    table_file *file;
+    uint32_t level;
+    bool consumed; /* all of it has been merged */
+    bool removed;  /* by an edit */
+    bool released; /* `file` is not to be touched any more */
+} input;
+
+typedef struct input_list {
+    input *items;
+    size_t count;
+} input_list;
+
+typedef struct compaction {
+    store *store;
+    const tape_table_info *table;
+    uint32_t output_level;
+    sstable_codec codec;
+    store_horizon horizon;
+    store_beat beat;
+    uint64_t done_bytes;
+    uint64_t total_bytes;
+    uint64_t beat_bytes; /* since the last beat */
+    bool again;          /* given up because a pin came in between; to be tried again */
+
+    /* The group being merged. */
+    input_list group; /* in the order of places; newer ones first where they start alike */
+    sstable_writer *writer;
+    manifest_entry *outputs; /* finished since the last edit */
+    size_t output_count;
+    size_t output_capacity;
+    drop_filter drop;
+    uint64_t dropped; /* of drop.dropped, told already */
+    slice last_key;   /* of the last record merged */
+    uint8_t last_key_bytes[RECORD_KEY_BYTES_MAX];
+    uint64_t last_seq;
+} compaction;
+
+/* --- places: (key, seq descending) --- */
+
+static int place_compare(slice key_a, uint64_t seq_a, slice key_b, uint64_t seq_b) {
+    int order = slice_compare(key_a, key_b);
+    return order != 0 ? order : (seq_a < seq_b) - (seq_a > seq_b);
+}
+
+static slice min_key(const table_file *f) {
+    return (slice){f->info.min_key, f->info.min_key_size};
+}
+
+static slice max_key(const table_file *f) {
+    return (slice){f->info.max_key, f->info.max_key_size};
+}
+
+static bool ends_before(const table_file *a, const table_file *b) {
+    return place_compare(max_key(a), a->info.last_seq, min_key(b), b->info.first_seq) < 0;
+}
+
+static bool overlap(const table_file *a, const table_file *b) {
+    return !ends_before(a, b) && !ends_before(b, a);
+}
+
+/* Newer sources first: a lower level, at level 0 a higher seq. */
+static bool is_newer(const input *a, const input *b) {
+    if (a->level != b->level) {
+        return a->level < b->level;
+    }
+    return a->level == 0 && a->file->info.max_seq > b->file->info.max_seq;
+}
+
+static int compare_start(const void *a, const void *b) {
+    const input *x = a;
+    const input *y = b;
+    int order = place_compare(min_key(x->file), x->file->info.first_seq, min_key(y->file),
+                              y->file->info.first_seq);
+    return order != 0 ? order : is_newer(y, x) - is_newer(x, y);
+}
+
+/* --- beats --- */
+
+static tape_status beat_on(compaction *c, uint64_t bytes, tape_error *error) {
+    c->done_bytes += bytes;
+    c->beat_bytes += bytes;
+    if (c->beat_bytes < BEAT_BYTES) {
+        return TAPE_OK;
+    }
+    uint64_t worked = c->beat_bytes;
+    c->beat_bytes = 0;
+    uint64_t done = c->done_bytes < c->total_bytes ? c->done_bytes : c->total_bytes;
+    if (c->beat.beat == NULL || c->beat.beat(c->beat.context, worked, done, c->total_bytes)) {
+        return TAPE_OK;
+    }
+    return error_set(error, TAPE_CANCELLED, "the compaction of %s was stopped", c->table->name);
+}
+
+/* --- steps --- */
+
+static tape_status finish_output(compaction *c, tape_error *error) {
+    if (c->writer == NULL) {
+        return TAPE_OK;
+    }
+    if (c->output_count == c->output_capacity) {
+        c->output_capacity = c->output_capacity == 0 ? 8 : 2 * c->output_capacity;
+        c->outputs = mem_realloc(c->outputs, c->output_capacity * sizeof *c->outputs);
+    }
+    manifest_entry *e = &c->outputs[c->output_count];
+    *e = (manifest_entry){.level = c->output_level};
+    tape_status status = sstable_writer_finish(&c->writer, &e->info, error);
+    if (status == TAPE_OK) {
+        c->output_count++;
+        atomic_fetch_add(&c->store->counters.compact_written_bytes, e->info.size_bytes);
+    }
+    return status;
+}
+
+/* K2: whether an older input above the output level that overlaps it stays. */
+static bool shields_older(const compaction *c, const input *in) {
+    for (size_t i = 0; i < c->group.count; i++) {
+        const input *other = &c->group.items[i];
+        if (other != in && !other->removed && other->level != c->output_level &&
+            is_newer(in, other) && overlap(in->file, other->file)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Marks the inputs that go with this edit; older ones first, so that newer ones may follow. */
+static size_t mark_removable(compaction *c, uint64_t *numbers) {
+    size_t count = 0;
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < c->group.count; i++) {
+            input *in = &c->group.items[i];
+            if (in->removed || !in->consumed ||
+                (in->level != c->output_level && shields_older(c, in))) {
+                continue;
+            }
+            in->removed = true;
+            numbers[count++] = in->file->info.number;
+            more = true;
+        }
+    }
+    return count;
+}
+
+/* Lets go of files that edits before the last removed, so that their room comes back: the merge has
+ * moved on since. */
+static void release_removed(compaction *c) {
+    for (size_t i = 0; i < c->group.count; i++) {
+        input *in = &c->group.items[i];
+        if (in->removed && !in->released) {
+            in->released = true;
+            file_release(c->store, in->file);
+        }
+    }
+}
+
+/* An edit: what was written replaces what was consumed. */
+static tape_status commit_step(compaction *c, tape_error *error) {
+    store *s = c->store;
+    tape_status status = finish_output(c, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    if (c->drop.history_seq > 0 && !store_history_begin(s, c->drop.history_seq)) {
+        c->again = true;
+        return error_set(error, TAPE_CANCELLED, "%s: a pin needs versions that would have gone",
+                         c->table->name);
+    }
+    release_removed(c);
+    uint64_t *removed = mem_alloc((c->group.count + 1) * sizeof *removed);
+    manifest_change change = {
+        .removed = removed,
+        .removed_count = mark_removable(c, removed),
+        .added = c->outputs,
+        .added_count = c->output_count,
+    };
+    if (c->drop.history_seq > 0) {
+        change.history_table = c->table->id;
+        change.history_seq = c->drop.history_seq;
+    }
+    if (change.removed_count + change.added_count > 0) {
+        status = store_commit(s, &change, NULL, error);
+    }
+    free(removed);
+    if (status == TAPE_OK) {
+        c->output_count = 0;
+        atomic_fetch_add(&s->counters.dropped_records, c->drop.dropped - c->dropped);
+        c->dropped = c->drop.dropped;
+    }
+    return status;
+}
+
+/* --- merging a group --- */
+
+static int last_against(const compaction *c, slice key, uint64_t seq) {
+    return place_compare(c->last_key, c->last_seq, key, seq);
+}
+
+/* Inputs all of whose records are at or before the last one merged. */
+static void mark_consumed(compaction *c, bool all) {
+    for (size_t i = 0; i < c->group.count; i++) {
+        input *in = &c->group.items[i];
+        in->consumed =
+            in->consumed || all || last_against(c, max_key(in->file), in->file->info.last_seq) >= 0;
+    }
+}
+
+/* K3: whether the last record merged lies within a file of the output level, of which more is to
+ * come. */
+static bool within_lower(const compaction *c) {
+    for (size_t i = 0; i < c->group.count; i++) {
+        const table_file *f = c->group.items[i].file;
+        if (c->group.items[i].level == c->output_level && !c->group.items[i].removed &&
+            last_against(c, min_key(f), f->info.first_seq) >= 0 &&
+            last_against(c, max_key(f), f->info.last_seq) < 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static tape_status add_record(compaction *c, const record_view *record, tape_error *error) {
+    if (drop_record(&c->drop, record)) {
+        return TAPE_OK;
+    }
+    tape_status status = TAPE_OK;
+    if (c->writer == NULL) {
+        status = sstable_writer_open(&c->writer, &c->store->place, store_take_number(c->store),
+                                     c->table->id, c->codec, error);
+    }
+    return status == TAPE_OK ? sstable_writer_add(c->writer, record, error) : status;
+}
+
+/* After a record that filled the output or was the last of a file of the output level: the output
+ * is cut when it is full, and an edit is made where it can be and is worth it. */
+static tape_status maybe_step(compaction *c, bool passed_lower, tape_error *error) {
+    uint64_t bytes = c->writer == NULL ? 0 : sstable_writer_bytes(c->writer);
+    uint64_t full = c->store->options.table_bytes;
+    tape_status status = TAPE_OK;
+    bool cut = bytes >= full;
+    if (cut) {
+        status = finish_output(c, error);
+        bytes = 0;
+    }
+    if (status != TAPE_OK || (!cut && !passed_lower)) {
+        return status;
+    }
+    bool worth = bytes >= full / 2 || c->output_count >= 2 || (cut && c->output_count > 0);
+    if (!worth || within_lower(c)) {
+        return status;
+    }
+    mark_consumed(c, false);
+    return commit_step(c, error);
+}
+
+static void note_last(compaction *c, const record_view *record) {
+    c->last_key =
+        (slice){c->last_key_bytes, record_key(c->table, record->payload, c->last_key_bytes)};
+    c->last_seq = record->seq;
+}
+
+static int compare_newest(const void *a, const void *b) {
+    const table_file *const *x = a;
+    const table_file *const *y = b;
+    return ((*x)->info.max_seq < (*y)->info.max_seq) - ((*x)->info.max_seq > (*y)->info.max_seq);
+}
+
+static size_t files_of_level(const compaction *c, uint32_t level, table_file **out) {
+    size_t count = 0;
+    for (size_t i = 0; i < c->group.count; i++) {
+        if (c->group.items[i].level == level) {
+            out[count++] = c->group.items[i].file;
+        }
+    }
+    return count;
+}
+
+/* Newest first: each file of level 0, then each level as one run. `room` has a place for every file
+ * of the group and is kept as long as the merge; those of the output level stand last in it. */
+static merge *open_merge(const compaction *c, table_file **room) {
+    merge *m = merge_create(c->store, c->table);
+    size_t used = files_of_level(c, 0, room);
+    if (used > 1) {
+        qsort(room, used, sizeof(table_file *), compare_newest);
+    }
+    for (size_t i = 0; i < used; i++) {
+        merge_add_files(m, room + i, 1);
+    }
+    for (uint32_t level = 1; level <= c->output_level; level++) {
+        size_t count = files_of_level(c, level, room + used);
+        if (count > 0) {
+            merge_add_files(m, room + used, count);
+        }
+        used += count;
+    }
+    return m;
+}
+
+static tape_status merge_records(compaction *c, merge *m, table_file **lower, size_t lower_count,
+                                 tape_error *error) {
+    record_view record;
+    bool found = false;
+    size_t next_lower = 0;
+    const uint8_t bound = (uint8_t)c->table->id;
+    tape_status status =
+        merge_seek(m, (slice){&bound, 1}, UINT64_MAX, false, &record, &found, error);
+    while (status == TAPE_OK && found) {
+        status = add_record(c, &record, error);
+        if (status == TAPE_OK) {
+            status = beat_on(c, record.size, error);
+        }
+        bool passed = next_lower < lower_count && record.seq == lower[next_lower]->info.last_seq &&
+                      record_key_compare(c->table, max_key(lower[next_lower]), record.payload) == 0;
+        bool look = passed || (c->writer != NULL &&
+                               sstable_writer_bytes(c->writer) >= c->store->options.table_bytes);
+        if (status == TAPE_OK && look) {
+            next_lower += passed;
+            note_last(c, &record);
+            status = maybe_step(c, passed, error);
+        }
+        if (status == TAPE_OK) {
+            status = merge_next(m, &record, &found, error);
+        }
+    }
+    return status;
+}
+
+static tape_status merge_group(compaction *c, tape_error *error) {
+    store *s = c->store;
+    size_t count = c->group.count;
+    table_file **files = mem_zalloc((count + 1) * sizeof(table_file *));
+    merge *m = open_merge(c, files);
+    size_t lower_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        lower_count += c->group.items[i].level == c->output_level;
+        atomic_fetch_add(&s->counters.compact_read_bytes, c->group.items[i].file->info.size_bytes);
+    }
+    drop_init(&c->drop, c->table, &c->horizon);
+    c->dropped = 0;
+    tape_status status = merge_records(c, m, files + count - lower_count, lower_count, error);
+    merge_destroy(&m);
+    if (status == TAPE_OK) {
+        mark_consumed(c, true);
+        status = commit_step(c, error);
+    }
+    sstable_writer_abandon(&c->writer);
+    if (status != TAPE_OK) {
+        store_discard(s, c->outputs, c->output_count);
+        c->output_count = 0;
+    }
+    free(files);
+    return status;
+}
+
+/* --- groups --- */
+
+static tape_status move_file(compaction *c, const input *in, tape_error *error) {
+    if (in->level == c->output_level) {
+        return TAPE_OK;
+    }
+    manifest_entry entry = {.info = in->file->info, .level = c->output_level};
+    manifest_change change = {
+        .removed = &in->file->info.number,
+        .removed_count = 1,
+        .added = &entry,
+        .added_count = 1,
+    };
+    tape_status status = store_commit(c->store, &change, NULL, error);
+    atomic_fetch_add(&c->store->counters.compact_moves, status == TAPE_OK);
+    return status;
+}
+
+/* Whether a file that overlaps no other has to be written anew all the same. */
+static bool wants_rewrite(const compaction *c, const input *in, bool forced) {
+    const sstable_info *info = &in->file->info;
+    int64_t cutoff_ns = c->horizon.cutoff_ns[c->table->id];
+    if (info->codec != (uint16_t)c->codec) {
+        return forced || in->level != c->output_level;
+    }
+    bool droppable = c->table->kind == TAPE_KIND_EVENT || info->keys < info->entries;
+    return forced && droppable && info->min_append_ts <= cutoff_ns;
+}
+
+/* `inputs` in the order of places. */
+static tape_status compact_groups(compaction *c, input_list inputs, bool forced,
+                                  tape_error *error) {
+    tape_status status = TAPE_OK;
+    for (size_t first = 0; first < inputs.count && status == TAPE_OK;) {
+        /* `reach` ends last of the group so far. */
+        const table_file *reach = inputs.items[first].file;
+        size_t end = first + 1;
+        while (end < inputs.count && !ends_before(reach, inputs.items[end].file)) {
+            if (place_compare(max_key(inputs.items[end].file),
+                              inputs.items[end].file->info.last_seq, max_key(reach),
+                              reach->info.last_seq) > 0) {
+                reach = inputs.items[end].file;
+            }
+            end++;
+        }
+        c->group = (input_list){inputs.items + first, end - first};
+        if (end - first == 1 && !wants_rewrite(c, &inputs.items[first], forced)) {
+            status = move_file(c, &inputs.items[first], error);
+        } else {
+            status = merge_group(c, error);
+        }
+        first = end;
+    }
+    return status;
+}
+
+/* --- which files --- */
+
+static input_list take_levels(const table_tree *tree, uint32_t last) {
+    input_list list = {0};
+    size_t count = 0;
+    for (uint32_t l = 0; l <= last; l++) {
+        count += tree->levels[l].count;
+    }
+    list.items = mem_zalloc((count + 1) * sizeof *list.items);
+    for (uint32_t l = 0; l <= last; l++) {
+        for (size_t i = 0; i < tree->levels[l].count; i++) {
+            list.items[list.count++] = (input){.file = tree->levels[l].files[i], .level = l};
+        }
+    }
+    return list;
+}
+
+/* Leaves of the list what lies within the bounds or overlaps what does, directly or through others:
+ * nothing older may be passed on the way down (K1). */
+static void keep_within(input_list *list, const record_key_bounds *bounds) {
+    slice low = {bounds->low_bytes, bounds->low_size};
+    slice high = {bounds->high_bytes, bounds->high_size};
+    bool *kept = mem_zalloc(list->count + 1);
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < list->count; i++) {
+            const table_file *f = list->items[i].file;
+            bool keep = slice_compare(max_key(f), low) >= 0 && slice_compare(min_key(f), high) < 0;
+            for (size_t k = 0; k < list->count && !keep && !kept[i]; k++) {
+                keep = kept[k] && overlap(f, list->items[k].file);
+            }
+            more = more || (keep && !kept[i]);
+            kept[i] = kept[i] || keep;
+        }
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        if (kept[i]) {
+            list->items[count++] = list->items[i];
+        }
+    }
+    list->count = count;
+    free(kept);
+}
+
+/* Compacts `inputs`, in any order. The caller holds `files`, which names them, and gives it back
+ * here: each input is held by itself, so that its room comes back as soon as it is removed. */
+static tape_status run_compaction(compaction *c, input_list inputs, bool forced, file_set **files,
+                                  tape_error *error) {
+    store *s = c->store;
+    tape_error local = {0};
+    c->codec = s->options.pack_level != 0 && c->output_level >= s->options.pack_level
+                   ? (sstable_codec)s->options.pack_codec
+                   : SSTABLE_PLAIN;
+    c->horizon = store_horizon_now(s, clock_realtime_ns());
+    for (size_t i = 0; i < inputs.count; i++) {
+        file_hold(s, inputs.items[i].file);
+        c->total_bytes += inputs.items[i].file->info.payload_bytes;
+    }
+    files_release(s, files);
+    qsort(inputs.items, inputs.count, sizeof *inputs.items, compare_start);
+    int64_t start_ns = clock_monotonic_ns();
+    tape_status status = compact_groups(c, inputs, forced, &local);
+    if (c->again) {
+        status = TAPE_OK; /* what is left will be wanted again */
+    }
+    for (size_t i = 0; i < inputs.count; i++) {
+        if (!inputs.items[i].released) {
+            file_release(s, inputs.items[i].file);
+        }
+    }
+    if (status == TAPE_CORRUPT) {
+        atomic_store(&s->table_damaged[c->table->id], true);
+    }
+    if (status == TAPE_FAILED) {
+        atomic_store(&s->failed, true);
+    }
+    atomic_fetch_add(&s->counters.compactions, 1);
+    atomic_fetch_add(&s->counters.compact_ns, clock_monotonic_ns() - start_ns);
+    free(c->outputs);
+    files_collect(s);
+    if (status != TAPE_OK && error != NULL) {
+        *error = local;
+    }
+    return status;
+}
+
+/* --- policy --- */
+
+static uint64_t bytes_between(const table_tree *tree, uint32_t first, uint32_t last) {
+    uint64_t bytes = 0;
+    for (uint32_t l = first; l <= last; l++) {
+        bytes += level_bytes(&tree->levels[l]);
+    }
+    return bytes;
+}
+
+/* The levels that go down together, and where to. */
+typedef struct plan {
+    uint16_t table; /* 0: nothing */
+    uint32_t last_input;
+    uint32_t output_level;
+} plan;
+
+/* Level 0 becomes a run of its own in the deepest free level; when the runs above the last level
+ * have grown to a share of it, all of them go into it; when no level is free, they become one. */
+static plan plan_level0(const store *s, const table_tree *tree, uint16_t table) {
+    uint64_t above = bytes_between(tree, 0, LAST_LEVEL - 1);
+    uint64_t last = level_bytes(&tree->levels[LAST_LEVEL]);
+    if ((double)above >= s->options.upper_share * (double)last) {
+        return (plan){table, LAST_LEVEL, LAST_LEVEL};
+    }
+    uint32_t free_level = LAST_LEVEL - 1;
+    for (uint32_t l = LAST_LEVEL - 1; l >= 1; l--) {
+        free_level = tree->levels[l].count > 0 ? l - 1 : free_level;
+    }
+    if (free_level > 0) {
+        return (plan){table, 0, free_level};
+    }
+    return (plan){table, LAST_LEVEL - 1, LAST_LEVEL - 1};
+}
+
+static double level0_score(const table_tree *tree) {
+    return (double)tree->levels[0].count / LEVEL0_TRIGGER;
+}
+
+static bool settled(const table_tree *tree) {
+    uint64_t above = bytes_between(tree, 0, LAST_LEVEL - 1);
+    uint64_t last = level_bytes(&tree->levels[LAST_LEVEL]);
+    return (double)above <= SETTLED_SHARE * (double)last;
+}
+
+static plan choose(const store *s, const file_set *files, bool settle) {
+    plan p = {0};
+    double best = 1;
+    for (uint16_t t = 1; t < STORE_TABLES; t++) {
+        const table_tree *tree = &files->trees[t];
+        double score = level0_score(tree);
+        if (atomic_load(&s->table_damaged[t])) {
+            continue;
+        }
+        if (score >= best) {
+            p = plan_level0(s, tree, t);
+            best = score;
+        } else if (settle && p.table == 0 && !settled(tree)) {
+            p = (plan){t, LAST_LEVEL, LAST_LEVEL};
+        }
+    }
+    return p;
+}
+
+/* --- expired files --- */
+
+/* Files of event tables all of whose records have expired. */
+static size_t expired_files(store *s, const file_set *files, uint64_t *numbers, size_t max,
+                            uint64_t *records) {
+    store_horizon horizon = store_horizon_now(s, clock_realtime_ns());
+    size_t count = 0;
+    for (uint16_t t = 1; t < STORE_TABLES; t++) {
+        if (horizon.cutoff_ns[t] == INT64_MIN || record_table(t)->kind != TAPE_KIND_EVENT) {
+            continue;
+        }
+        for (size_t l = 0; l < STORE_LEVELS; l++) {
+            const table_level *level = &files->trees[t].levels[l];
+            for (size_t i = 0; i < level->count && count < max; i++) {
+                if (level->files[i]->info.max_append_ts <= horizon.cutoff_ns[t]) {
+                    numbers[count++] = level->files[i]->info.number;
+                    *records += level->files[i]->info.entries;
+                }
+            }
+        }
+    }
+    return count;
+}
+
+static tape_status drop_expired(store *s, const file_set *files, bool *worked, tape_error *error) {
+    uint64_t numbers[256];
+    uint64_t records = 0;
+    manifest_change change = {.removed = numbers};
+    change.removed_count = expired_files(s, files, numbers, COUNT_OF(numbers), &records);
+    if (change.removed_count == 0) {
+        return TAPE_OK;
+    }
+    tape_status status = store_commit(s, &change, NULL, error);
+    if (status == TAPE_OK) {
+        *worked = true;
+        atomic_fetch_add(&s->counters.dropped_records, records);
+    }
+    return status;
+}
+
+/* --- what others call --- */
+
+double store_compaction_score(store *s) {
+    double score = 0;
+    uint64_t number = 0;
+    uint64_t records = 0;
+    store_version *v = version_pin(s);
+    for (size_t t = 1; t < STORE_TABLES; t++) {
+        double own = atomic_load(&s->table_damaged[t]) ? 0 : level0_score(&v->files->trees[t]);
+        score = own > score ? own : score;
+    }
+    if (score < 1 && expired_files(s, v->files, &number, 1, &records) > 0) {
+        score = 1;
+    }
+    version_unpin(v);
+    return score;
+}
+
+static tape_status compact_once(store *s, bool settle, store_beat beat, bool *worked,
+                                tape_error *error) {
+    *worked = false;
+    pthread_mutex_lock(&s->compact_lock);
+    tape_status status = store_prepare(s, error);
+    file_set *files = files_hold(s);
+    if (status == TAPE_OK) {
+        status = drop_expired(s, files, worked, error);
+    }
+    plan p = {0};
+    if (status == TAPE_OK && !*worked) {
+        p = choose(s, files, settle);
+    }
+    if (p.table != 0) {
+        compaction c = {.store = s,
+                        .table = record_table(p.table),
+                        .output_level = p.output_level,
+                        .beat = beat};
+        input_list inputs = take_levels(&files->trees[p.table], p.last_input);
+        status = run_compaction(&c, inputs, false, &files, error);
+        free(inputs.items);
+        *worked = true;
+    }
+    files_release(s, &files);
+    pthread_mutex_unlock(&s->compact_lock);
+    return status;
+}
+
+tape_status store_compact(store *s, store_beat beat, bool *worked, tape_error *error) {
+    return compact_once(s, false, beat, worked, error);
+}
+
+tape_status store_settle(store *s, store_beat beat, bool *worked, tape_error *error) {
+    return compact_once(s, true, beat, worked, error);
+}
+
+/* Again when a pin came in between: what the request promises has to be done. */
+static tape_status compact_table(store *s, uint16_t table, const record_key_bounds *bounds,
+                                 store_beat beat, tape_error *error) {
+    tape_status status = TAPE_OK;
+    for (bool again = true; again && status == TAPE_OK;) {
+        file_set *files = files_hold(s);
+        input_list inputs = take_levels(&files->trees[table], LAST_LEVEL);
+        if (bounds != NULL) {
+            keep_within(&inputs, bounds);
+        }
+        compaction c = {
+            .store = s, .table = record_table(table), .output_level = LAST_LEVEL, .beat = beat};
+        if (inputs.count > 0) {
+            status = run_compaction(&c, inputs, true, &files, error);
+        }
+        again = c.again;
+        free(inputs.items);
+        files_release(s, &files);
+    }
+    return status;
+}
+
+tape_status store_compact_range(store *s, uint16_t table, const record_key_bounds *bounds,
+                                store_beat beat, tape_error *error) {
+    pthread_mutex_lock(&s->compact_lock);
+    bool worked = false;
+    tape_status status = store_prepare(s, error);
+    if (status == TAPE_OK) {
+        file_set *files = files_hold(s);
+        status = drop_expired(s, files, &worked, error);
+        files_release(s, &files);
+    }
+    for (uint16_t t = 1; t < STORE_TABLES && status == TAPE_OK; t++) {
+        if (table == 0 || t == table) {
+            status = compact_table(s, t, bounds, beat, error);
+        }
+    }
+    pthread_mutex_unlock(&s->compact_lock);
+    return status;
+}
