@@ -29,7 +29,8 @@ pkg-config finds libraries
 libxxhash-dev hashes of journal and tables
 libjansson-dev JSON in and out
 zlib1g-dev .gz files to load
-libzstd-dev .zst files to load
+liblz4-dev packed tables of the store
+libzstd-dev packed tables of the store, .zst files to load
 libedit-dev line editing in the SQL shell
 libcmocka-dev unit tests
 LIST

@@ -96,33 +96,33 @@ typedef enum sstable_outcome {
 /* Room for one unpacked block; belongs to one thread. Zero-initialised; grows as needed. */
 typedef buffer sstable_scratch;
 
-/* The newest version of the key with seq <= at; `hash` is record_key_hash. `out->payload` points into
- * the file, valid until the table is closed, or into `scratch`, until that is used again. OK with an
- * outcome; CORRUPT. */
+/* The newest version of the key with seq <= at; `hash` is record_key_hash. `out->payload` points
+ * into the file, valid until the table is closed, or into `scratch`, until that is used again. OK
+ * with an outcome; CORRUPT. */
 tape_status sstable_get(sstable *t, slice key, const uint64_t hash[2], uint64_t at,
                         sstable_scratch *scratch, record_view *out, sstable_outcome *outcome,
                         tape_error *error) TAPE_CHECKED;
 /* Brings the key's line of the filter into the cache; for many gets one after the other. */
 void sstable_prefetch(const sstable *t, const uint64_t hash[2]);
 
-/* A place among the entries; one thread's. `record` is the entry there while `valid`; its payload is
- * good until the cursor leaves the block and at most until the table is closed. */
+/* A place among the entries; one thread's. `record` is the entry there while `valid`; its payload
+ * is good until the cursor leaves the block and at most until the table is closed. */
 typedef struct sstable_cursor {
     bool valid;
     record_view record;
-    sstable *table;          /* what follows is private */
+    sstable *table; /* what follows is private */
     uint64_t block;
     uint32_t entry;
-    uint32_t count;          /* entries of the block */
-    const uint8_t *data;     /* the block, unpacked */
-    uint32_t size;
+    uint32_t count;      /* entries of the block */
+    const uint8_t *data; /* its entries, unpacked; NULL: no block is loaded */
+    uint32_t stride;     /* from entry to entry */
     sstable_scratch scratch;
 } sstable_cursor;
 void sstable_cursor_init(sstable_cursor *c, sstable *t);
 void sstable_cursor_deinit(sstable_cursor *c);
-/* To the first entry at or after (key, seq) in the order of T1; `key` may be a bound (record.h). Seq
- * UINT64_MAX stands before every version of the key, 0 behind them. CORRUPT: the place is not valid,
- * and the cursor can be sought elsewhere. */
+/* To the first entry at or after (key, seq) in the order of T1; `key` may be a bound (record.h).
+ * Seq UINT64_MAX stands before every version of the key, 0 behind them. CORRUPT: the place is not
+ * valid, and the cursor can be sought elsewhere. */
 tape_status sstable_cursor_seek(sstable_cursor *c, slice key, uint64_t seq,
                                 tape_error *error) TAPE_CHECKED;
 /* To the last entry before (key, seq). */
@@ -134,8 +134,8 @@ tape_status sstable_cursor_prev(sstable_cursor *c, tape_error *error) TAPE_CHECK
 
 /* Keys that cut the table into about `parts` pieces of like size, for sharing work: writes up to
  * parts - 1 of them, rising, and returns how many. Each is the first key of a piece. */
-size_t sstable_split_keys(sstable *t, size_t parts,
-                          uint8_t keys[][RECORD_KEY_BYTES_MAX], size_t *sizes);
+size_t sstable_split_keys(sstable *t, size_t parts, uint8_t keys[][RECORD_KEY_BYTES_MAX],
+                          size_t *sizes);
 
 /* Reads every byte again and checks checksums, order, index, filter and the footer's figures. Calls
  * `damage` per finding and goes on; returns their number. *records counts those that are sound. */

@@ -7,27 +7,15 @@
  * positives). */
 #include "sstable/sstable_internal.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #define LINE_BITS (SSTABLE_FILTER_LINE_BYTES * 8u)
-
-sstable_key sstable_key_of(slice encoded) {
-    XXH128_hash_t hash = XXH3_128bits(encoded.data, encoded.size);
-    return (sstable_key){.encoded = encoded, .hash = {hash.low64, hash.high64}};
-}
 
 uint64_t sstable_filter_lines(uint64_t keys) {
     uint64_t lines = (keys * SSTABLE_FILTER_BITS_PER_KEY + LINE_BITS - 1) / LINE_BITS;
     return lines == 0 ? 1 : lines;
 }
 
-static uint64_t line_of(uint64_t lines, uint64_t hash) {
-    return (uint64_t)(((unsigned __int128)hash * lines) >> 64);
-}
-
 void sstable_filter_add(uint8_t *filter, uint64_t lines, const uint64_t hash[2]) {
-    uint8_t *line = filter + line_of(lines, hash[0]) * SSTABLE_FILTER_LINE_BYTES;
+    uint8_t *line = filter + sstable_filter_line(lines, hash) * SSTABLE_FILTER_LINE_BYTES;
     uint64_t bits = hash[1];
     for (unsigned i = 0; i < SSTABLE_FILTER_PROBES; i++, bits >>= 9) {
         unsigned bit = bits & (LINE_BITS - 1);
@@ -36,7 +24,7 @@ void sstable_filter_add(uint8_t *filter, uint64_t lines, const uint64_t hash[2])
 }
 
 bool sstable_filter_holds(const uint8_t *filter, uint64_t lines, const uint64_t hash[2]) {
-    const uint8_t *line = filter + line_of(lines, hash[0]) * SSTABLE_FILTER_LINE_BYTES;
+    const uint8_t *line = filter + sstable_filter_line(lines, hash) * SSTABLE_FILTER_LINE_BYTES;
     uint64_t bits = hash[1];
     for (unsigned i = 0; i < SSTABLE_FILTER_PROBES; i++, bits >>= 9) {
         unsigned bit = bits & (LINE_BITS - 1);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 const uint8_t fixture_store_id[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+const sstable_codec fixture_codecs[3] = {SSTABLE_PLAIN, SSTABLE_LZ4, SSTABLE_ZSTD};
 
 uint64_t fixture_random(uint64_t *state) {
     *state ^= *state << 13;
@@ -35,37 +36,31 @@ void fixture_add(fixture *f, uint16_t table, const void *record, uint32_t size, 
     e->key_size = record_key(info, payload, e->key_bytes);
 }
 
-void fixture_fill(fixture *f, uint64_t seed, size_t count, uint64_t keys, uint64_t first_seq) {
-    f->first_seq = first_seq;
-    for (uint64_t seq = first_seq; seq < first_seq + count; seq++) {
+void fixture_fill(fixture *f, uint64_t seed, uint16_t table, size_t count, uint64_t keys,
+                  uint64_t first_seq) {
+    uint64_t seq = first_seq;
+    for (size_t i = 0; i < count; i++, seq += 1 + fixture_random(&seed) % 3 / 2) {
         unsigned key = (unsigned)(fixture_random(&seed) % keys);
         int64_t ts = (int64_t)(fixture_random(&seed) % 1000000);
-        switch (fixture_random(&seed) % 4) {
-        case 0: {
+        if (table == TAPE_TABLE_ORDERS) {
             tape_order order = {.seq = seq, .ts = ts, .side = 1, .price = (double)key, .volume = 2};
-            (void)snprintf(order.order_id, sizeof order.order_id, "order-%u", key);
-            fixture_add(f, TAPE_TABLE_ORDERS, &order, sizeof order, 1);
-            break;
-        }
-        case 1: {
+            (void)snprintf(order.order_id, sizeof order.order_id, "2024080%u-%06u", 7 + key % 2,
+                           key);
+            fixture_add(f, table, &order, sizeof order, 1);
+        } else if (table == TAPE_TABLE_POSITIONS) {
             tape_position position = {.seq = seq, .ts = ts, .long_volume = (double)seq};
             (void)snprintf(position.user_id, sizeof position.user_id, "user-%u", key / 4);
             (void)snprintf(position.instrument_id, sizeof position.instrument_id, "I%u", key % 4);
-            fixture_add(f, TAPE_TABLE_POSITIONS, &position, sizeof position, 1);
-            break;
-        }
-        case 2: {
+            fixture_add(f, table, &position, sizeof position, 1);
+        } else if (table == TAPE_TABLE_ACCOUNTS) {
             tape_account account = {.seq = seq, .ts = ts, .balance = (double)seq};
             (void)snprintf(account.user_id, sizeof account.user_id, "u%u", key);
-            fixture_add(f, TAPE_TABLE_ACCOUNTS, &account, sizeof account, 1);
-            break;
-        }
-        default: {
+            fixture_add(f, table, &account, sizeof account, 1);
+        } else {
+            ASSERT(table == TAPE_TABLE_TICKS);
             tape_tick tick = {.seq = seq, .ts = ts, .last_price = (double)key};
             (void)snprintf(tick.instrument_id, sizeof tick.instrument_id, "I%u", key);
-            fixture_add(f, TAPE_TABLE_TICKS, &tick, sizeof tick, 1);
-            break;
-        }
+            fixture_add(f, table, &tick, sizeof tick, 1);
         }
     }
     fixture_sort(f);
@@ -109,41 +104,44 @@ bool fixture_equal(const record_view *got, const fixture_entry *want) {
            memcmp(got->payload, w->payload, w->size) == 0;
 }
 
-sstable_info fixture_write(const fixture *f, const sstable_place *place, uint64_t number) {
+sstable_info fixture_write(const fixture *f, const sstable_place *place, uint64_t number,
+                           sstable_codec codec) {
     sstable_writer *w = NULL;
     sstable_info info;
-    ASSERT(sstable_writer_open(&w, place, number, NULL) == TAPE_OK);
+    uint16_t table = f->entries[0].view.table->id;
+    ASSERT(sstable_writer_open(&w, place, number, table, codec, NULL) == TAPE_OK);
     for (size_t i = 0; i < f->count; i++) {
-        const fixture_entry *e = &f->entries[i];
-        ASSERT(sstable_writer_add(w, fixture_key(e), &e->view, NULL) == TAPE_OK);
+        ASSERT(sstable_writer_add(w, &f->entries[i].view, NULL) == TAPE_OK);
     }
     ASSERT(sstable_writer_finish(&w, &info, NULL) == TAPE_OK && w == NULL);
     return info;
 }
 
-void fixture_reseal(uint8_t *data, uint64_t size, uint64_t number, const sstable_index_entry *index,
-                    uint64_t blocks) {
+static void reseal_part(const uint8_t *data, uint64_t room, uint64_t number, uint64_t offset,
+                        uint64_t size, uint32_t *sum) {
+    if (offset <= room && size <= room - offset) {
+        *sum = sstable_checksum(format_salt(fixture_store_id), number, offset, data + offset, size);
+    }
+}
+
+void fixture_reseal(uint8_t *data, uint64_t size, uint64_t number,
+                    const sstable_index_place *places, uint64_t blocks) {
     uint64_t salt = format_salt(fixture_store_id);
     for (uint64_t i = 0; i < blocks; i++) {
-        uint64_t at = (uint64_t)index[i].first_page * SSTABLE_PAGE_BYTES;
-        store_u32(data + at, sstable_checksum(salt, number, at, data + at + 4,
-                                              index[i].page_count * SSTABLE_PAGE_BYTES - 4));
+        uint64_t at = places[i].offset;
+        store_u32(data + at,
+                  sstable_checksum(salt, number, at, data + at + 4, places[i + 1].offset - at - 4));
     }
     sstable_footer footer;
-    uint8_t *end = data + size - sizeof footer;
-    memcpy(&footer, end, sizeof footer);
     uint64_t room = size - sizeof footer;
-    if (footer.filter_offset <= room && footer.filter_bytes <= room - footer.filter_offset) {
-        footer.filter_crc32c = sstable_checksum(salt, number, footer.filter_offset,
-                                                data + footer.filter_offset, footer.filter_bytes);
-    }
-    if (footer.index_offset <= room && footer.index_bytes <= room - footer.index_offset) {
-        footer.index_crc32c = sstable_checksum(salt, number, footer.index_offset,
-                                               data + footer.index_offset, footer.index_bytes);
-    }
+    memcpy(&footer, data + room, sizeof footer);
+    reseal_part(data, room, number, footer.filter_offset, footer.filter_bytes,
+                &footer.filter_crc32c);
+    reseal_part(data, room, number, footer.tags_offset, footer.tags_bytes, &footer.tags_crc32c);
+    reseal_part(data, room, number, footer.index_offset, footer.index_bytes, &footer.index_crc32c);
     footer.crc32c = 0;
     footer.crc32c = sstable_checksum(salt, footer.number, room, &footer, sizeof footer);
-    memcpy(end, &footer, sizeof footer);
+    memcpy(data + room, &footer, sizeof footer);
 }
 
 char *fixture_dir_make(void) {

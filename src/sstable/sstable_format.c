@@ -22,6 +22,28 @@ int sstable_compare(slice key_a, uint64_t seq_a, slice key_b, uint64_t seq_b) {
     return (seq_a < seq_b) - (seq_a > seq_b);
 }
 
+void sstable_info_note(sstable_info *info, const record_view *record, bool another_key) {
+    if (info->entries == 0) {
+        info->min_seq = info->max_seq = info->first_seq = record->seq;
+        info->min_ts = info->max_ts = record->ts;
+        info->min_append_ts = info->max_append_ts = record->append_ts;
+        info->min_key_size = info->max_key_size;
+        memcpy(info->min_key, info->max_key, info->max_key_size);
+    }
+    info->min_seq = record->seq < info->min_seq ? record->seq : info->min_seq;
+    info->max_seq = record->seq > info->max_seq ? record->seq : info->max_seq;
+    info->min_ts = record->ts < info->min_ts ? record->ts : info->min_ts;
+    info->max_ts = record->ts > info->max_ts ? record->ts : info->max_ts;
+    info->min_append_ts =
+        record->append_ts < info->min_append_ts ? record->append_ts : info->min_append_ts;
+    info->max_append_ts =
+        record->append_ts > info->max_append_ts ? record->append_ts : info->max_append_ts;
+    info->last_seq = record->seq;
+    info->payload_bytes += record->size;
+    info->entries++;
+    info->keys += another_key;
+}
+
 uint32_t sstable_payload_min(const tape_table_info *table) {
     uint32_t min = SSTABLE_PAYLOAD_BYTES_MIN;
     for (uint32_t i = 0; i < table->key_count; i++) {
@@ -30,6 +52,11 @@ uint32_t sstable_payload_min(const tape_table_info *table) {
         min = end > min ? end : min;
     }
     return min;
+}
+
+uint64_t sstable_block_span(uint16_t codec, uint64_t stored_bytes) {
+    return ALIGN_UP(sizeof(sstable_block) + stored_bytes,
+                    codec == SSTABLE_PLAIN ? SSTABLE_PAGE_BYTES : SSTABLE_PACKED_ALIGN);
 }
 
 void sstable_key_text(slice key, char out[SSTABLE_KEY_TEXT_BYTES]) {

@@ -15,9 +15,10 @@ typedef struct verify_state {
     uint64_t findings;
     bool index_sound;
     bool filter_sound;
+    bool tags_sound;
     bool complete; /* every block so far was readable */
     sstable_info seen;
-    uint64_t last_seq; /* of the last entry seen; its key is seen.max_key */
+    sstable_scratch scratch;
 } verify_state;
 
 static void report(verify_state *v, const tape_error *finding) {
@@ -38,55 +39,57 @@ static void report_text(verify_state *v, uint64_t offset, const char *format, ..
     report(v, &finding);
 }
 
-static void see_record(verify_state *v, slice key, const record_view *record) {
-    sstable_info *seen = &v->seen;
-    slice last = {seen->max_key, seen->max_key_size};
-    if (seen->entries == 0) {
-        seen->min_seq = seen->max_seq = record->seq;
-        seen->min_ts = seen->max_ts = record->ts;
-        seen->min_key_size = (uint32_t)key.size;
-        memcpy(seen->min_key, key.data, key.size);
+/* That the filter and the tags know the entry; of each only the first contradiction is told. */
+static void verify_hash(verify_state *v, uint64_t block, uint32_t entry, slice key) {
+    sstable *t = v->table;
+    uint64_t hash[2];
+    char text[SSTABLE_KEY_TEXT_BYTES];
+    record_key_hash(key, hash);
+    sstable_key_text(key, text);
+    if (v->filter_sound && !sstable_filter_holds(t->filter, t->filter_lines, hash)) {
+        report_text(v, t->data_bytes, "the filter lacks %s", text);
+        v->filter_sound = false;
     }
-    if (seen->entries == 0 || slice_compare(last, key) != 0) {
-        seen->keys++;
+    uint64_t at = t->index.places[block].first_entry + entry;
+    if (v->tags_sound && t->tags[at] != sstable_tag(hash)) {
+        report_text(v, t->tags_offset + at, "the tag of %s: expected 0x%02x, actual 0x%02x", text,
+                    sstable_tag(hash), t->tags[at]);
+        v->tags_sound = false;
     }
-    seen->entries++;
-    seen->min_seq = record->seq < seen->min_seq ? record->seq : seen->min_seq;
-    seen->max_seq = record->seq > seen->max_seq ? record->seq : seen->max_seq;
-    seen->min_ts = record->ts < seen->min_ts ? record->ts : seen->min_ts;
-    seen->max_ts = record->ts > seen->max_ts ? record->ts : seen->max_ts;
-    memcpy(seen->max_key, key.data, key.size);
-    seen->max_key_size = (uint32_t)key.size;
-    v->last_seq = record->seq;
 }
 
-/* Order (T1) and filter, entry by entry. False: the block is not worth reading further. */
-static bool verify_entry(verify_state *v, const sstable_block_view *view, uint32_t entry) {
-    sstable *t = v->table;
+/* Order (T1), filter and tags, entry by entry. False: the block is not worth reading further. */
+static bool verify_entry(verify_state *v, uint64_t block, const sstable_block_view *view,
+                         uint32_t entry) {
+    sstable_info *seen = &v->seen;
     record_view record;
-    if (!sstable_block_entry(view, entry, &record)) {
+    char text[SSTABLE_KEY_TEXT_BYTES];
+    if (!sstable_block_entry(v->table, view, entry, &record)) {
         report_text(v, view->offset, "entry %" PRIu32 " of the block does not lie within it",
                     entry);
         return false;
     }
     uint8_t bytes[RECORD_KEY_BYTES_MAX];
     slice key = {bytes, record_key(record.table, record.payload, bytes)};
-    slice last = {v->seen.max_key, v->seen.max_key_size};
-    char text[SSTABLE_KEY_TEXT_BYTES];
-    if (v->seen.entries > 0 && sstable_compare(last, v->last_seq, key, record.seq) >= 0) {
+    slice last = {seen->max_key, seen->max_key_size};
+    if (record_key_compare(record.table, key, record.payload) != 0) {
+        sstable_key_text(key, text);
+        report_text(v, view->offset, "entry %" PRIu32 " of the block, %s, has no proper key", entry,
+                    text);
+        return false;
+    }
+    if (seen->entries > 0 && sstable_compare(last, seen->last_seq, key, record.seq) >= 0) {
         sstable_key_text(key, text);
         report_text(v, view->offset,
                     "entry %" PRIu32 " of the block, %s seq %" PRIu64 ", is out of order", entry,
                     text, record.seq);
         return false;
     }
-    sstable_key hashed = sstable_key_of(key);
-    if (v->filter_sound &&
-        !sstable_filter_holds(t->data + t->data_bytes, t->filter_lines, hashed.hash)) {
-        sstable_key_text(key, text);
-        report_text(v, t->data_bytes, "the filter lacks %s", text);
-    }
-    see_record(v, key, &record);
+    bool another_key = seen->entries == 0 || slice_compare(last, key) != 0;
+    verify_hash(v, block, entry, key);
+    memcpy(seen->max_key, key.data, key.size);
+    seen->max_key_size = (uint32_t)key.size;
+    sstable_info_note(seen, &record, another_key);
     return true;
 }
 
@@ -94,20 +97,20 @@ static void verify_block(verify_state *v, uint64_t block) {
     sstable *t = v->table;
     sstable_block_view view;
     tape_error finding;
-    if (sstable_block_load(t, block, true, &view, &finding) != TAPE_OK) {
+    if (sstable_block_load(t, block, true, &v->scratch, &view, &finding) != TAPE_OK) {
         report(v, &finding);
         v->complete = false;
         return;
     }
     for (uint32_t i = 0; i < view.count; i++) {
-        if (!verify_entry(v, &view, i)) {
+        if (!verify_entry(v, block, &view, i)) {
             v->complete = false;
             return;
         }
     }
-    sstable_index_entry e = sstable_index_at(t, block);
     slice last = {v->seen.max_key, v->seen.max_key_size};
-    if (sstable_compare(sstable_index_key(t, &e), e.last_seq, last, v->last_seq) != 0) {
+    if (sstable_compare(sstable_index_key(&t->index, block), t->index.lasts[block].seq, last,
+                        v->seen.last_seq) != 0) {
         report_text(v, t->index_offset,
                     "entry %" PRIu64 " of the index is not the last of its block", block);
     }
@@ -129,6 +132,13 @@ static void verify_figures(verify_state *v) {
     verify_figure(v, "greatest seq", said->max_seq, seen->max_seq);
     verify_figure(v, "least ts", (uint64_t)said->min_ts, (uint64_t)seen->min_ts);
     verify_figure(v, "greatest ts", (uint64_t)said->max_ts, (uint64_t)seen->max_ts);
+    verify_figure(v, "least append time", (uint64_t)said->min_append_ts,
+                  (uint64_t)seen->min_append_ts);
+    verify_figure(v, "greatest append time", (uint64_t)said->max_append_ts,
+                  (uint64_t)seen->max_append_ts);
+    verify_figure(v, "payload bytes", said->payload_bytes, seen->payload_bytes);
+    verify_figure(v, "first seq", said->first_seq, seen->first_seq);
+    verify_figure(v, "last seq", said->last_seq, seen->last_seq);
     if (slice_compare((slice){said->min_key, said->min_key_size},
                       (slice){seen->min_key, seen->min_key_size}) != 0 ||
         slice_compare((slice){said->max_key, said->max_key_size},
@@ -146,11 +156,15 @@ uint64_t sstable_verify(sstable *t, void (*damage)(void *context, const tape_err
     if (!v.filter_sound) {
         report(&v, &finding);
     }
+    v.tags_sound = sstable_tags_check(t, true, &finding) == TAPE_OK;
+    if (!v.tags_sound) {
+        report(&v, &finding);
+    }
     v.index_sound = sstable_index_check(t, true, &finding) == TAPE_OK;
     if (!v.index_sound) {
         report(&v, &finding);
     }
-    for (uint64_t block = 0; v.index_sound && block < t->blocks; block++) {
+    for (uint64_t block = 0; v.index_sound && block < t->index.blocks; block++) {
         verify_block(&v, block);
     }
     if (v.index_sound && v.complete) {
@@ -166,5 +180,6 @@ uint64_t sstable_verify(sstable *t, void (*damage)(void *context, const tape_err
         }
     }
     *records += v.seen.entries;
+    buffer_deinit(&v.scratch);
     return v.findings;
 }

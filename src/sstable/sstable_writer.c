@@ -1,8 +1,8 @@
 /* sstable_writer.c: streams a table into a temporary file and puts it in place.
  *
- * States: open (blocks go out as they fill) -> finish (filter, index, footer, sync, rename,
+ * States: open (blocks go out as they fill) -> finish (filter, tags, index, footer, sync, rename,
  * directory sync) or abandon (the temporary file goes). Kept in memory until the end: sixteen bytes
- * per key for the filter, and the index.
+ * per key for the filter, one per entry for the tags, and the index.
  *
  * Failure: T3. A crash leaves at most a file with the temporary suffix, which nobody reads. */
 #include "sstable/sstable_internal.h"
@@ -24,25 +24,31 @@ struct sstable_writer {
     os_file *file;
     uint64_t salt;
     uint8_t store_id[16];
-    sstable_info info; /* of what was added; key sizes are 0 before the first */
+    const tape_table_info *table;
+    uint32_t payload_min;
+    sstable_info info; /* of what was added; max_key and last_seq are the last entry's */
+    sstable_packer *packer;
 
     uint64_t written; /* bytes in the file */
     buffer output;    /* follows them */
     XXH3_state_t *content;
 
-    buffer body; /* the open block's entries */
-    uint16_t offsets[SSTABLE_PAGE_BYTES / sizeof(sstable_entry)];
+    buffer block;         /* the open block's entries */
+    uint32_t block_bytes; /* what a block of several entries holds at most */
+    uint32_t stride;
     uint32_t count;
-    uint64_t last_seq; /* its last entry; the key is info.max_key */
 
-    buffer index;
-    buffer index_keys;
     uint64_t blocks;
+    buffer places;
+    buffer lasts;
+    buffer keys;
+    buffer tags;
     buffer hashes; /* two u64 per key */
+    uint8_t tag;   /* of the last key */
 };
 
 tape_status sstable_writer_open(sstable_writer **out, const sstable_place *place, uint64_t number,
-                                tape_error *error) {
+                                uint16_t table, sstable_codec codec, tape_error *error) {
     sstable_writer *w = mem_zalloc(sizeof *w);
     w->disk = place->disk;
     w->dir = mem_strdup(place->dir);
@@ -50,7 +56,14 @@ tape_status sstable_writer_open(sstable_writer **out, const sstable_place *place
     w->temporary_path = mem_printf("%s.tmp", w->path);
     memcpy(w->store_id, place->store_id, sizeof w->store_id);
     w->salt = format_salt(place->store_id);
+    w->table = record_table(table);
+    ASSERT(w->table != NULL && codec <= SSTABLE_ZSTD);
+    w->payload_min = sstable_payload_min(w->table);
     w->info.number = number;
+    w->info.table = table;
+    w->info.codec = (uint16_t)codec;
+    w->packer = sstable_packer_create(codec);
+    w->block_bytes = codec == SSTABLE_PLAIN ? SSTABLE_PLAIN_BYTES : SSTABLE_PACKED_BYTES;
     w->content = XXH3_createState();
     ASSERT(w->content != NULL);
     (void)XXH3_64bits_reset(w->content);
@@ -68,10 +81,13 @@ static void writer_free(sstable_writer **writer) {
     sstable_writer *w = *writer;
     os_file_close(&w->file);
     (void)XXH3_freeState(w->content);
+    sstable_packer_destroy(&w->packer);
     buffer_deinit(&w->output);
-    buffer_deinit(&w->body);
-    buffer_deinit(&w->index);
-    buffer_deinit(&w->index_keys);
+    buffer_deinit(&w->block);
+    buffer_deinit(&w->places);
+    buffer_deinit(&w->lasts);
+    buffer_deinit(&w->keys);
+    buffer_deinit(&w->tags);
     buffer_deinit(&w->hashes);
     free(w->temporary_path);
     free(w->path);
@@ -97,6 +113,13 @@ static uint64_t writer_offset(const sstable_writer *w) {
     return w->written + w->output.size;
 }
 
+uint64_t sstable_writer_bytes(const sstable_writer *w) {
+    return writer_offset(w) + w->block.size +
+           sstable_filter_lines(w->info.keys) * SSTABLE_FILTER_LINE_BYTES +
+           ALIGN_UP(w->info.entries, SSTABLE_TAGS_ALIGN) +
+           sstable_index_fixed_bytes(w->blocks + 1) + w->keys.size + SSTABLE_FOOTER_BYTES;
+}
+
 /* A failed sync is final: the system may have dropped what it could not write. */
 static tape_status sync_failed(tape_error *error) {
     if (error != NULL) {
@@ -118,165 +141,195 @@ static tape_status writer_drain(sstable_writer *w, tape_error *error) {
     return status;
 }
 
-static void append_zeros(buffer *b, size_t count) {
-    buffer_reserve(b, count);
-    memset(b->data + b->size, 0, count);
-    b->size += count;
-}
+/* --- blocks --- */
 
-/* Content is hashed when a part is complete: the footer is the only part that is not. */
-static void writer_hash(sstable_writer *w, size_t from) {
-    (void)XXH3_64bits_update(w->content, w->output.data + from, w->output.size - from);
-}
-
-/* Lays out the open block in the output and its line in the index. */
+/* Lays out the open block in the output and its lines in the index. */
 static tape_status writer_end_block(sstable_writer *w, tape_error *error) {
-    uint32_t entries_at = (uint32_t)ALIGN_UP(sizeof(sstable_block) + w->count * sizeof(uint16_t),
-                                             SSTABLE_ENTRY_ALIGN);
-    uint32_t used = entries_at + (uint32_t)w->body.size;
-    sstable_block header = {
-        .size_bytes = (uint32_t)ALIGN_UP(used, SSTABLE_PAGE_BYTES),
-        .count = w->count,
-        .used_bytes = used,
-    };
+    uint32_t raw_bytes = w->count * w->stride;
+    sstable_block header = {.stored_bytes = raw_bytes, .raw_bytes = raw_bytes, .stride = w->stride};
     uint64_t offset = writer_offset(w);
     size_t start = w->output.size;
-    append_zeros(&w->output, header.size_bytes);
+    buffer_reserve(&w->output, sstable_block_span(w->info.codec, raw_bytes));
     uint8_t *block = w->output.data + start;
-    memcpy(block, &header, sizeof header);
-    for (uint32_t i = 0; i < w->count; i++) {
-        uint16_t at = (uint16_t)(entries_at + w->offsets[i]);
-        memcpy(block + sizeof header + i * sizeof at, &at, sizeof at);
+    size_t packed = sstable_pack(w->packer, w->block.data, raw_bytes, block + sizeof header);
+    if (packed > 0) {
+        header.stored_bytes = (uint32_t)packed;
+    } else {
+        memcpy(block + sizeof header, w->block.data, raw_bytes);
     }
-    memcpy(block + entries_at, w->body.data, w->body.size);
+    uint64_t span = sstable_block_span(w->info.codec, header.stored_bytes);
+    uint64_t used = sizeof header + header.stored_bytes;
+    memset(block + used, 0, span - used);
+    memcpy(block, &header, sizeof header);
     store_u32(block, sstable_checksum(w->salt, w->info.number, offset, block + sizeof(uint32_t),
-                                      header.size_bytes - sizeof(uint32_t)));
-    writer_hash(w, start);
+                                      span - sizeof(uint32_t)));
+    (void)XXH3_64bits_update(w->content, block, span);
+    w->output.size += span;
 
-    ASSERT(w->index_keys.size <= UINT32_MAX && offset / SSTABLE_PAGE_BYTES <= UINT32_MAX);
-    sstable_index_entry e = {
-        .last_seq = w->last_seq,
-        .first_page = (uint32_t)(offset / SSTABLE_PAGE_BYTES),
-        .page_count = header.size_bytes / SSTABLE_PAGE_BYTES,
-        .key_offset = (uint32_t)w->index_keys.size,
+    ASSERT(w->keys.size <= UINT32_MAX && w->info.entries <= UINT32_MAX);
+    sstable_index_place place = {
+        .offset = offset,
+        .first_entry = (uint32_t)w->info.entries - w->count,
+        .stride = w->stride,
+    };
+    sstable_index_last last = {
+        .seq = w->info.last_seq,
+        .key_offset = (uint32_t)w->keys.size,
         .key_size = w->info.max_key_size,
     };
-    buffer_append(&w->index, &e, sizeof e);
-    buffer_append(&w->index_keys, w->info.max_key, w->info.max_key_size);
+    buffer_append(&w->places, &place, sizeof place);
+    buffer_append(&w->lasts, &last, sizeof last);
+    buffer_append(&w->keys, w->info.max_key, w->info.max_key_size);
     w->blocks++;
     w->count = 0;
-    w->body.size = 0;
+    w->block.size = 0;
     return w->output.size < OUTPUT_BYTES ? TAPE_OK : writer_drain(w, error);
 }
 
-/* T1, the ranges and the filter's hashes. */
-static void writer_note(sstable_writer *w, slice key, const record_view *record) {
-    sstable_info *info = &w->info;
-    slice last = {info->max_key, info->max_key_size};
-    ASSERT(info->entries == 0 || sstable_compare(last, w->last_seq, key, record->seq) < 0); /* T1 */
-    if (info->entries == 0) {
-        info->min_seq = info->max_seq = record->seq;
-        info->min_ts = info->max_ts = record->ts;
-        info->min_key_size = (uint32_t)key.size;
-        memcpy(info->min_key, key.data, key.size);
+/* Moves the open block's entries to a larger distance. */
+static void writer_spread(sstable_writer *w, uint32_t stride) {
+    buffer_reserve(&w->block, (size_t)w->count * (stride - w->stride));
+    for (uint32_t i = w->count; i-- > 0;) {
+        uint8_t *to = w->block.data + (size_t)i * stride;
+        memmove(to, w->block.data + (size_t)i * w->stride, w->stride);
+        memset(to + w->stride, 0, stride - w->stride);
     }
-    if (slice_compare(last, key) != 0) {
-        sstable_key hashed = sstable_key_of(key);
-        buffer_append(&w->hashes, hashed.hash, sizeof hashed.hash);
-        info->keys++;
-    }
-    info->entries++;
-    info->min_seq = record->seq < info->min_seq ? record->seq : info->min_seq;
-    info->max_seq = record->seq > info->max_seq ? record->seq : info->max_seq;
-    info->min_ts = record->ts < info->min_ts ? record->ts : info->min_ts;
-    info->max_ts = record->ts > info->max_ts ? record->ts : info->max_ts;
-    info->max_key_size = (uint32_t)key.size;
-    memcpy(info->max_key, key.data, key.size);
-    w->last_seq = record->seq;
+    w->block.size = (size_t)w->count * stride;
+    w->stride = stride;
 }
 
-tape_status sstable_writer_add(sstable_writer *w, slice key, const record_view *record,
-                               tape_error *error) {
-    ASSERT(key.size > 0 && key.size <= RECORD_KEY_BYTES_MAX);
-    ASSERT(record->size >= sstable_payload_min(record->table));
-    ASSERT(record->size <= SSTABLE_PAYLOAD_BYTES_MAX);
-    ASSERT(load_u64(record->payload) == record->seq);
-    size_t span = ALIGN_UP(sizeof(sstable_entry) + record->size, SSTABLE_ENTRY_ALIGN);
-    size_t head =
-        ALIGN_UP(sizeof(sstable_block) + (w->count + 1) * sizeof(uint16_t), SSTABLE_ENTRY_ALIGN);
-    if (w->count > 0 && head + w->body.size + span > SSTABLE_PAGE_BYTES) {
-        tape_status status = writer_end_block(w, error);
-        if (status != TAPE_OK) {
-            return status;
+/* Makes room in the open block, or in another, for an entry of `span` bytes. */
+static tape_status writer_place(sstable_writer *w, uint32_t span, tape_error *error) {
+    if (w->count > 0) {
+        uint32_t stride = span > w->stride ? span : w->stride;
+        if ((uint64_t)(w->count + 1) * stride > w->block_bytes) {
+            tape_status status = writer_end_block(w, error);
+            if (status != TAPE_OK) {
+                return status;
+            }
+        } else if (stride > w->stride) {
+            writer_spread(w, stride);
         }
     }
-    writer_note(w, key, record);
+    if (w->count == 0) {
+        w->stride = span;
+    }
+    return TAPE_OK;
+}
+
+static void writer_note_key(sstable_writer *w, const record_view *record) {
+    sstable_info *info = &w->info;
+    uint64_t hash[2];
+    info->max_key_size = (uint32_t)record_key(w->table, record->payload, info->max_key);
+    record_key_hash((slice){info->max_key, info->max_key_size}, hash);
+    w->tag = sstable_tag(hash);
+    buffer_append(&w->hashes, hash, sizeof hash);
+}
+
+/* T1, the footer's figures, filter and tags. */
+static void writer_note(sstable_writer *w, const record_view *record) {
+    sstable_info *info = &w->info;
+    int order = -1;
+    if (info->entries > 0) {
+        slice last = {info->max_key, info->max_key_size};
+        order = record_key_compare(w->table, last, record->payload);
+        ASSERT(order < 0 || (order == 0 && record->seq < info->last_seq)); /* T1 */
+    }
+    if (order < 0) {
+        writer_note_key(w, record);
+    }
+    sstable_info_note(info, record, order < 0);
+    buffer_append(&w->tags, &w->tag, 1);
+}
+
+tape_status sstable_writer_add(sstable_writer *w, const record_view *record, tape_error *error) {
+    ASSERT(record->table == w->table && record->seq > 0);
+    ASSERT(record->size >= w->payload_min && record->size <= SSTABLE_PAYLOAD_BYTES_MAX);
+    ASSERT(load_u64(record->payload) == record->seq);
+    uint32_t used = (uint32_t)sizeof(sstable_entry) + record->size;
+    tape_status status = writer_place(w, (uint32_t)ALIGN_UP(used, SSTABLE_ENTRY_ALIGN), error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    writer_note(w, record);
     sstable_entry e = {
-        .table = record->table->id,
         .version = record->version,
-        .size_more = record->size | ((record->flags & RECORD_MORE) != 0 ? SSTABLE_ENTRY_MORE : 0),
+        .flags = record->flags & RECORD_MORE,
+        .size_bytes = record->size,
         .append_ts = record->append_ts,
     };
-    w->offsets[w->count++] = (uint16_t)w->body.size;
-    buffer_append(&w->body, &e, sizeof e);
-    buffer_append(&w->body, record->payload, record->size);
-    append_zeros(&w->body, span - sizeof e - record->size);
+    buffer_reserve(&w->block, w->stride);
+    uint8_t *at = w->block.data + w->block.size;
+    memcpy(at, &e, sizeof e);
+    memcpy(at + sizeof e, record->payload, record->size);
+    memset(at + used, 0, w->stride - used);
+    w->block.size += w->stride;
+    w->count++;
     return TAPE_OK;
+}
+
+/* --- the parts behind the blocks --- */
+
+/* Room for a part of `size` zero bytes at the end of the output. */
+static uint8_t *writer_part(sstable_writer *w, uint64_t size, uint64_t *offset) {
+    *offset = writer_offset(w);
+    buffer_reserve(&w->output, size);
+    uint8_t *at = w->output.data + w->output.size;
+    memset(at, 0, size);
+    w->output.size += size;
+    return at;
+}
+
+static uint32_t writer_part_done(sstable_writer *w, const uint8_t *at, uint64_t offset,
+                                 uint64_t size) {
+    (void)XXH3_64bits_update(w->content, at, size);
+    return sstable_checksum(w->salt, w->info.number, offset, at, size);
 }
 
 static void writer_add_filter(sstable_writer *w, sstable_footer *footer) {
     uint64_t lines = sstable_filter_lines(w->info.keys);
-    footer->filter_offset = writer_offset(w);
     footer->filter_bytes = lines * SSTABLE_FILTER_LINE_BYTES;
-    size_t start = w->output.size;
-    append_zeros(&w->output, footer->filter_bytes);
+    uint8_t *filter = writer_part(w, footer->filter_bytes, &footer->filter_offset);
     for (size_t at = 0; at < w->hashes.size; at += 2 * sizeof(uint64_t)) {
         uint64_t hash[2];
         memcpy(hash, w->hashes.data + at, sizeof hash);
-        sstable_filter_add(w->output.data + start, lines, hash);
+        sstable_filter_add(filter, lines, hash);
     }
-    footer->filter_crc32c = sstable_checksum(w->salt, w->info.number, footer->filter_offset,
-                                             w->output.data + start, footer->filter_bytes);
-    writer_hash(w, start);
+    footer->filter_crc32c =
+        writer_part_done(w, filter, footer->filter_offset, footer->filter_bytes);
+}
+
+static void writer_add_tags(sstable_writer *w, sstable_footer *footer) {
+    footer->tags_bytes = ALIGN_UP(w->info.entries, SSTABLE_TAGS_ALIGN);
+    uint8_t *tags = writer_part(w, footer->tags_bytes, &footer->tags_offset);
+    memcpy(tags, w->tags.data, w->tags.size);
+    footer->tags_crc32c = writer_part_done(w, tags, footer->tags_offset, footer->tags_bytes);
 }
 
 static void writer_add_index(sstable_writer *w, sstable_footer *footer) {
-    footer->index_offset = writer_offset(w);
-    size_t start = w->output.size;
-    buffer_append(&w->output, w->index.data, w->index.size);
-    buffer_append(&w->output, w->index_keys.data, w->index_keys.size);
-    size_t size = w->output.size - start;
-    append_zeros(&w->output, ALIGN_UP(size, SSTABLE_ENTRY_ALIGN) - size);
-    footer->index_bytes = w->output.size - start;
-    footer->index_crc32c = sstable_checksum(w->salt, w->info.number, footer->index_offset,
-                                            w->output.data + start, footer->index_bytes);
-    writer_hash(w, start);
+    sstable_index_place end = {.offset = footer->filter_offset,
+                               .first_entry = (uint32_t)w->info.entries};
+    buffer_append(&w->places, &end, sizeof end);
+    footer->blocks = w->blocks;
+    footer->index_bytes =
+        sstable_index_fixed_bytes(w->blocks) + ALIGN_UP(w->keys.size, SSTABLE_ENTRY_ALIGN);
+    uint8_t *at = writer_part(w, footer->index_bytes, &footer->index_offset);
+    sstable_index index;
+    sstable_index_lay_out(&index, at, footer->index_bytes, w->blocks,
+                          (slice){w->info.min_key, w->info.min_key_size});
+    memcpy(at + ((const uint8_t *)index.places - at), w->places.data, w->places.size);
+    memcpy(at + ((const uint8_t *)index.lasts - at), w->lasts.data, w->lasts.size);
+    memcpy(at + (index.keys - at), w->keys.data, w->keys.size);
+    sstable_index_fill(&index, at);
+    footer->index_crc32c = writer_part_done(w, at, footer->index_offset, footer->index_bytes);
 }
 
 static void writer_add_footer(sstable_writer *w, sstable_footer *footer) {
     sstable_info *info = &w->info;
-    uint64_t offset = writer_offset(w);
     memset(info->max_key + info->max_key_size, 0, sizeof info->max_key - info->max_key_size);
-    info->size_bytes = offset + sizeof *footer;
+    info->size_bytes = writer_offset(w) + sizeof *footer;
     info->content_xxh3 = XXH3_64bits_digest(w->content);
-    footer->magic = SSTABLE_MAGIC;
-    footer->format_version = SSTABLE_FORMAT_VERSION;
-    memcpy(footer->store_id, w->store_id, sizeof footer->store_id);
-    footer->number = info->number;
-    footer->size_bytes = info->size_bytes;
-    footer->entries = info->entries;
-    footer->keys = info->keys;
-    footer->blocks = w->blocks;
-    footer->content_xxh3 = info->content_xxh3;
-    footer->min_seq = info->min_seq;
-    footer->max_seq = info->max_seq;
-    footer->min_ts = info->min_ts;
-    footer->max_ts = info->max_ts;
-    footer->min_key_size = info->min_key_size;
-    footer->max_key_size = info->max_key_size;
-    memcpy(footer->min_key, info->min_key, sizeof footer->min_key);
-    memcpy(footer->max_key, info->max_key, sizeof footer->max_key);
-    footer->crc32c = sstable_checksum(w->salt, info->number, offset, footer, sizeof *footer);
+    sstable_footer_seal(footer, info, w->store_id, w->salt);
     buffer_append(&w->output, footer, sizeof *footer);
 }
 
@@ -287,6 +340,7 @@ tape_status sstable_writer_finish(sstable_writer **writer, sstable_info *out, ta
     tape_status status = writer_end_block(w, error);
     if (status == TAPE_OK) {
         writer_add_filter(w, &footer);
+        writer_add_tags(w, &footer);
         writer_add_index(w, &footer);
         writer_add_footer(w, &footer);
         status = writer_drain(w, error);
