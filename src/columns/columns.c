@@ -471,6 +471,12 @@ tape_status columns_apply(columns *c, const record_view *records, size_t count, 
     return status;
 }
 
+void columns_settle(columns *c, uint64_t seq) {
+    ASSERT(seq >= c->added_seq);
+    c->added_seq = seq;
+    publish(c, seq);
+}
+
 uint64_t columns_seq(const columns *c) {
     return atomic_load_explicit(&c->seq, memory_order_acquire);
 }

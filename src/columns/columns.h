@@ -14,10 +14,14 @@ tape_status columns_create(columns **out, uint64_t bytes_max, tape_error *error)
 void columns_close(columns **c);
 
 /* Adds records in seq order, all after columns_seq; those that an earlier call already added are
- * passed over. One thread at a time. NO_MEMORY at bytes_max: nothing of this call's remaining
- * records is added, and the columns stay usable as far as they are. */
+ * passed over. Seqs may be missing among them. One thread at a time. NO_MEMORY at bytes_max:
+ * nothing of this call's remaining records is added, and the columns stay usable as far as they
+ * are. */
 tape_status columns_apply(columns *c, const record_view *records, size_t count,
                           tape_error *error) TAPE_CHECKED;
+/* There is nothing more to add up to `seq`, the last record of an append: what was left out of it
+ * is gone. For filling columns from what is kept of a journal that no longer has it. */
+void columns_settle(columns *c, uint64_t seq);
 /* Every record up to here is visible. Always the last record of an append. */
 uint64_t columns_seq(const columns *c);
 uint64_t columns_rows(const columns *c, uint16_t table); /* records of the table, every version */

@@ -1,4 +1,9 @@
-/* The store's background: moving cursors, writing memtables out, trimming the journal. */
+/* The store's background: moving cursors, writing memtables out, trimming the journal. Compaction
+ * and scrubbing are in upkeep.c.
+ *
+ * Invariants
+ *  B1 a segment of the journal is only removed when the store's files hold its records durably, and
+ *     the columns, once they are in use, have taken them. */
 #include "engine/engine_internal.h"
 
 #include <limits.h>
@@ -6,6 +11,25 @@
 #define IDLE_PAUSE_MIN_NS INT64_C(1000000)
 #define IDLE_PAUSE_MAX_NS INT64_C(8000000)
 #define FLUSH_PAUSE_NS INT64_C(20000000)
+/* After a flush that failed: tried again after this, then after twice as long, and so on. */
+#define FLUSH_RETRY_MIN_NS INT64_C(50000000)
+#define FLUSH_RETRY_MAX_NS NS_PER_SECOND
+
+void engine_wake(worker *w) {
+    atomic_fetch_add(&w->word, 1);
+    os_futex_wake(&w->word, INT_MAX);
+}
+
+void engine_rest(const tape *db, worker *w, uint32_t word, int64_t until_ns, bool whole) {
+    while (!engine_stopping(db) && clock_monotonic_ns() < until_ns) {
+        os_futex_wait(&w->word, word, until_ns);
+        uint32_t now = atomic_load(&w->word);
+        if (now != word && !whole) {
+            return;
+        }
+        word = now;
+    }
+}
 
 /* A cursor that cannot go on says so in the log once; those who need it get the error. */
 static bool follow(tape *db, cursor *c, const char *what) {
@@ -16,8 +40,7 @@ static bool follow(tape *db, cursor *c, const char *what) {
     }
     tape_status status = cursor_step(c, &moved, &error);
     if (status == TAPE_BUSY) {
-        atomic_fetch_add(&db->flusher_word, 1);
-        os_futex_wake(&db->flusher_word, INT_MAX);
+        engine_wake(&db->flusher);
     } else if (status != TAPE_OK) {
         log_line(LOG_ERROR, "%s stopped following the journal: %s", what, error.text);
     }
@@ -27,14 +50,13 @@ static bool follow(tape *db, cursor *c, const char *what) {
 static void run_follower(void *argument) {
     tape *db = argument;
     int64_t pause_ns = IDLE_PAUSE_MIN_NS;
-    while (atomic_load_explicit(&db->stop, memory_order_acquire) == 0) {
+    while (!engine_stopping(db)) {
         bool moved = follow(db, &db->store_cursor, "the store");
         if (atomic_load_explicit(&db->columns_live, memory_order_acquire)) {
             moved |= follow(db, &db->columns_cursor, "the columns");
         }
         if (store_wants_flush(db->store)) {
-            atomic_fetch_add(&db->flusher_word, 1);
-            os_futex_wake(&db->flusher_word, INT_MAX);
+            engine_wake(&db->flusher);
         }
         if (moved) {
             pause_ns = IDLE_PAUSE_MIN_NS;
@@ -45,14 +67,57 @@ static void run_follower(void *argument) {
     }
 }
 
+/* --- writing out and trimming --- */
+
+/* How far the journal may go: B1. With flush_mutex held. */
+static uint64_t trim_seq(const tape *db) {
+    uint64_t seq = db->keep_journal ? 0 : store_flushed_seq(db->store);
+    const cursor *c = &db->columns_cursor;
+    if (atomic_load_explicit(&db->columns_live, memory_order_acquire) &&
+        atomic_load_explicit(&c->failed, memory_order_acquire) == 0 && cursor_seq(c) < seq) {
+        seq = cursor_seq(c);
+    }
+    return seq;
+}
+
 /* Writes memtables out as far as committed records reach, then lets the journal go as far. */
 static tape_status flush_and_trim(tape *db, bool all, tape_error *error) {
+    tape_error local = {0};
     pthread_mutex_lock(&db->flush_mutex);
     uint64_t committed = journal_seq(db->journal, TAPE_COMMITTED);
-    tape_status status = store_flush(db->store, committed, all, error);
+    uint64_t before = store_flushed_seq(db->store);
+    tape_status status = store_flush(db->store, committed, all, &local);
+    if (status != TAPE_OK) {
+        db->flush_failure = local;
+    }
+    atomic_store_explicit(&db->flush_failed, status, memory_order_release);
     if (status == TAPE_OK && !db->options.read_only) {
-        status = journal_checkpoint(db->journal, store_flushed_seq(db->store),
-                                    db->options.retain_bytes, error);
+        status = journal_checkpoint(db->journal, trim_seq(db), db->options.retain_bytes, &local);
+    }
+    bool moved = store_flushed_seq(db->store) != before;
+    pthread_mutex_unlock(&db->flush_mutex);
+    if (moved) {
+        engine_wake(&db->compactor);
+    }
+    if (status != TAPE_OK && error != NULL) {
+        *error = local;
+    }
+    return status;
+}
+
+tape_status engine_relieve(tape *db, tape_error *error) {
+    if (!db->background) {
+        return flush_and_trim(db, false, error);
+    }
+    if (atomic_load_explicit(&db->flush_failed, memory_order_acquire) == TAPE_OK) {
+        engine_wake(&db->flusher);
+        return TAPE_OK;
+    }
+    pthread_mutex_lock(&db->flush_mutex);
+    tape_status status = (tape_status)atomic_load(&db->flush_failed);
+    if (status != TAPE_OK && error != NULL) {
+        *error = db->flush_failure;
+        error_prefix(error, "the memtables are full and could not be written");
     }
     pthread_mutex_unlock(&db->flush_mutex);
     return status;
@@ -61,34 +126,26 @@ static tape_status flush_and_trim(tape *db, bool all, tape_error *error) {
 static void run_flusher(void *argument) {
     tape *db = argument;
     tape_status reported = TAPE_OK;
-    while (atomic_load_explicit(&db->stop, memory_order_acquire) == 0) {
-        uint32_t word = atomic_load(&db->flusher_word);
+    int64_t pause_ns = FLUSH_RETRY_MIN_NS;
+    while (!engine_stopping(db)) {
+        uint32_t word = atomic_load(&db->flusher.word);
+        tape_status status = TAPE_OK;
         if (store_wants_flush(db->store)) {
             tape_error error;
-            tape_status status = flush_and_trim(db, false, &error);
+            status = flush_and_trim(db, false, &error);
             if (status != TAPE_OK && status != reported) {
                 log_line(LOG_ERROR, "a memtable could not be written: %s", error.text);
             }
             reported = status;
         }
-        os_futex_wait(&db->flusher_word, word, clock_monotonic_ns() + FLUSH_PAUSE_NS);
+        if (status == TAPE_OK) {
+            pause_ns = FLUSH_RETRY_MIN_NS;
+            engine_rest(db, &db->flusher, word, clock_monotonic_ns() + FLUSH_PAUSE_NS, false);
+        } else {
+            engine_rest(db, &db->flusher, word, clock_monotonic_ns() + pause_ns, true);
+            pause_ns = 2 * pause_ns < FLUSH_RETRY_MAX_NS ? 2 * pause_ns : FLUSH_RETRY_MAX_NS;
+        }
     }
-}
-
-tape_status engine_start(tape *db, tape_error *error) {
-    tape_status status = os_thread_start(&db->follower, "tape-store", -1, run_follower, db, error);
-    if (status == TAPE_OK) {
-        status = os_thread_start(&db->flusher, "tape-flush", -1, run_flusher, db, error);
-    }
-    return status;
-}
-
-void engine_stop(tape *db) {
-    atomic_store_explicit(&db->stop, 1, memory_order_release);
-    atomic_fetch_add(&db->flusher_word, 1);
-    os_futex_wake(&db->flusher_word, INT_MAX);
-    os_thread_join(&db->follower);
-    os_thread_join(&db->flusher);
 }
 
 tape_status tape_checkpoint(tape *db, tape_error *error) {
@@ -98,10 +155,45 @@ tape_status tape_checkpoint(tape *db, tape_error *error) {
     uint64_t written = journal_seq(db->journal, TAPE_WRITTEN);
     tape_status status = journal_wait(db->journal, written, TAPE_COMMITTED, INT64_MAX, error);
     while (status == TAPE_OK && cursor_seq(&db->store_cursor) < written) {
-        status = cursor_reach(&db->store_cursor, written, clock_deadline_ns(FLUSH_PAUSE_NS), error);
-        if (status == TAPE_TIMEOUT) {
+        if (store_wants_flush(db->store)) {
             status = flush_and_trim(db, false, error); /* memtables may be full */
+        }
+        if (status == TAPE_OK) {
+            status =
+                cursor_reach(&db->store_cursor, written, clock_deadline_ns(FLUSH_PAUSE_NS), error);
+            status = status == TAPE_TIMEOUT ? TAPE_OK : status;
         }
     }
     return status == TAPE_OK ? flush_and_trim(db, true, error) : status;
+}
+
+/* --- the threads --- */
+
+tape_status engine_start(tape *db, tape_error *error) {
+    bool upkeep = !db->options.read_only;
+    tape_status status = os_thread_start(&db->follower, "tape-store", -1, run_follower, db, error);
+    if (status == TAPE_OK) {
+        status = os_thread_start(&db->flusher.thread, "tape-flush", -1, run_flusher, db, error);
+    }
+    if (status == TAPE_OK && upkeep) {
+        status = os_thread_start(&db->compactor.thread, "tape-compact", -1, engine_run_compactor,
+                                 db, error);
+    }
+    if (status == TAPE_OK && upkeep && db->options.scrub_bytes_per_second > 0) {
+        status =
+            os_thread_start(&db->scrubber.thread, "tape-scrub", -1, engine_run_scrubber, db, error);
+    }
+    return status;
+}
+
+void engine_stop(tape *db) {
+    atomic_store_explicit(&db->stop, 1, memory_order_release);
+    worker *workers[] = {&db->flusher, &db->compactor, &db->scrubber};
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        engine_wake(workers[i]);
+    }
+    os_thread_join(&db->follower);
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        os_thread_join(&workers[i]->thread);
+    }
 }

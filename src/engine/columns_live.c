@@ -1,75 +1,49 @@
 /* Columns and SQL: brought up at the first query, then kept up by the background.
  *
- * Columns hold every record the store has. They are filled from the journal where it reaches back
- * to the first record; records that only the store's files still hold come from there first. */
+ * Columns are filled from the journal where it reaches back to the first record. What it no longer
+ * has comes from the store's files first: every record they keep that is older than the oldest
+ * segment. A segment begins with an append, so the seq before it ends one, whatever the store has
+ * let go. */
 #include "engine/engine_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* --- records from the store's files, in seq order --- */
+/* --- records from the store's files --- */
 
 typedef struct rebuild {
     columns *to;
-    uint64_t next_seq; /* the next one columns need */
-    uint64_t max_seq;
-    buffer payloads;
-    record_view *views; /* payload: offset into `payloads` until they are sorted */
-    size_t count;
-    size_t capacity;
+    uint64_t end_seq; /* the journal's oldest: from here on it has them */
     tape_status status;
     tape_error *error;
 } rebuild;
 
-static int compare_seq(const void *a, const void *b) {
-    uint64_t x = ((const record_view *)a)->seq;
-    uint64_t y = ((const record_view *)b)->seq;
-    return (x > y) - (x < y);
-}
-
-static tape_status rebuild_apply(rebuild *r) {
-    qsort(r->views, r->count, sizeof *r->views, compare_seq);
-    for (size_t i = 0; i < r->count; i++) {
-        r->views[i].payload = r->payloads.data + (uintptr_t)r->views[i].payload;
-    }
-    tape_status status = columns_apply(r->to, r->views, r->count, r->error);
-    r->next_seq = r->max_seq + 1;
-    r->count = 0;
-    r->payloads.size = 0;
-    return status;
-}
-
-/* Files come one after another, each a run of consecutive seqs in key order: whenever what was
- * collected has no gap, it is a whole number of files, and can go in. */
 static bool rebuild_visit(void *context, const record_view *record) {
     rebuild *r = context;
-    if (r->count == r->capacity) {
-        r->capacity = r->capacity == 0 ? 4096 : 2 * r->capacity;
-        r->views = mem_realloc(r->views, r->capacity * sizeof *r->views);
+    if (record->seq >= r->end_seq) {
+        return false;
     }
-    record_view *view = &r->views[r->count++];
-    *view = *record;
-    view->payload = (const void *)(uintptr_t)r->payloads.size;
-    buffer_append(&r->payloads, record->payload, record->size);
-    r->max_seq = record->seq > r->max_seq ? record->seq : r->max_seq;
-    if (r->max_seq - r->next_seq + 1 == r->count) {
-        r->status = rebuild_apply(r);
-    }
+    r->status = columns_apply(r->to, record, 1, r->error);
     return r->status == TAPE_OK;
 }
 
-static tape_status rebuild_from_store(tape *db, tape_error *error) {
-    rebuild r = {.to = db->columns, .next_seq = 1, .error = error};
+static tape_status rebuild_from_store(tape *db, uint64_t oldest, tape_error *error) {
+    rebuild r = {.to = db->columns, .end_seq = oldest, .error = error};
     tape_status status = store_visit_flushed(db->store, rebuild_visit, &r, error);
     status = status == TAPE_OK ? r.status : status;
-    if (status == TAPE_OK && r.count > 0) {
-        status = error_set(error, TAPE_CORRUPT,
-                           "the store's files lack records between seq %" PRIu64 " and %" PRIu64,
-                           r.next_seq, r.max_seq);
+    if (status == TAPE_OK) {
+        columns_settle(db->columns, oldest - 1);
     }
-    free(r.views);
-    buffer_deinit(&r.payloads);
     return status;
+}
+
+/* From now on until `keep` is false the journal keeps what it has. */
+static uint64_t journal_hold(tape *db, bool keep) {
+    pthread_mutex_lock(&db->flush_mutex);
+    db->keep_journal = keep;
+    uint64_t oldest = journal_oldest_seq(db->journal);
+    pthread_mutex_unlock(&db->flush_mutex);
+    return oldest;
 }
 
 /* --- bringing them up --- */
@@ -90,12 +64,14 @@ static void stats_for_query(void *context, tape_stats *out) {
 }
 
 static tape_status columns_start(tape *db, tape_error *error) {
+    uint64_t oldest = journal_hold(db, true);
     tape_status status = columns_create(&db->columns, db->options.columns_bytes_max, error);
-    if (status == TAPE_OK && journal_oldest_seq(db->journal) > 1) {
-        status = rebuild_from_store(db, error);
+    if (status == TAPE_OK && oldest > 1) {
+        status = rebuild_from_store(db, oldest, error);
     }
     if (status == TAPE_OK) {
-        cursor_sink sink = {columns_sink_apply, columns_sink_position, db->columns};
+        cursor_sink sink = {
+            .apply = columns_sink_apply, .position = columns_sink_position, .context = db->columns};
         status = cursor_open(&db->columns_cursor, db->journal, sink, error);
     }
     char *temp = mem_printf("%s/tmp", db->dir);
@@ -121,6 +97,7 @@ static tape_status columns_start(tape *db, tape_error *error) {
         cursor_close(&db->columns_cursor);
         columns_close(&db->columns);
     }
+    (void)journal_hold(db, false);
     return status;
 }
 

@@ -77,7 +77,10 @@ tape_status cursor_reach(cursor *c, uint64_t seq, int64_t deadline_ns, tape_erro
         pthread_mutex_lock(&c->mutex);
         tape_status status = cursor_seq(c) < seq ? step_locked(c, &moved, error) : TAPE_OK;
         pthread_mutex_unlock(&c->mutex);
-        if (status != TAPE_OK && status != TAPE_BUSY) {
+        if (status == TAPE_BUSY) {
+            status = c->sink.relieve == NULL ? TAPE_OK : c->sink.relieve(c->sink.context, error);
+        }
+        if (status != TAPE_OK) {
             return status;
         }
         if (cursor_seq(c) >= seq) {

@@ -24,6 +24,9 @@ typedef struct cursor_sink {
     tape_status (*apply)(void *context, const record_view *records, size_t count,
                          tape_error *error);
     uint64_t (*position)(void *context); /* last seq applied; any thread */
+    /* Asked by who waits while apply says BUSY: OK when there will be room, or why there will be
+     * none. May be NULL. Any thread. */
+    tape_status (*relieve)(void *context, tape_error *error);
     void *context;
 } cursor_sink;
 
@@ -49,7 +52,8 @@ static inline uint64_t cursor_seq(const cursor *c) {
 /* Applies one batch of what is there, unless another thread is at it. BUSY: the sink cannot take
  * more just now. *moved tells whether there was anything. */
 tape_status cursor_step(cursor *c, bool *moved, tape_error *error) TAPE_CHECKED;
-/* Returns once `seq` is applied. TIMEOUT; otherwise what stopped the cursor. */
+/* Returns once `seq` is applied. TIMEOUT; otherwise what stopped the cursor, or keeps it waiting.
+ */
 tape_status cursor_reach(cursor *c, uint64_t seq, int64_t deadline_ns,
                          tape_error *error) TAPE_CHECKED;
 

@@ -4,10 +4,17 @@
 
 #include "engine/engine.h"
 
+/* A thread of the store's own, and what wakes it. */
+typedef struct worker {
+    os_thread *thread;
+    _Atomic uint32_t word; /* futex: changes when there may be work, or it is to stop */
+} worker;
+
 struct tape {
     os_disk *disk;
     char *dir;
     tape_open_options options;
+    uint64_t reserve_bytes; /* options.reserve_bytes, settled */
     os_lock *lock;
     bool background; /* threads of its own; without, whoever waits does the work */
     journal_recovery recovery;
@@ -24,12 +31,21 @@ struct tape {
     query *query;
 
     pthread_mutex_t unique_mutex; /* one TAPE_UNIQUE append at a time */
-    pthread_mutex_t flush_mutex;  /* one store_flush at a time */
+    buffer unique_scratch;        /* guarded by it */
+
+    pthread_mutex_t flush_mutex; /* one store_flush at a time; guards what follows */
+    bool keep_journal;           /* the columns are being built from it: nothing is removed */
+    tape_error flush_failure;
+    _Atomic uint32_t flush_failed; /* the status in it: the last flush failed; or 0 */
+
+    /* Calls of tape_compact that run or wait: the background leaves compaction to them. */
+    _Atomic uint32_t compact_requests;
 
     os_thread *follower;
-    os_thread *flusher;
+    worker flusher;
+    worker compactor;
+    worker scrubber;
     _Atomic uint32_t stop;
-    _Atomic uint32_t flusher_word; /* futex */
 
     void (*on_close)(void *);
     void *on_close_context;
@@ -52,10 +68,24 @@ tape_status engine_create(os_disk *disk, const char *dir, uint64_t segment_bytes
 tape_status engine_open(os_disk *disk, const char *dir, const tape_open_options *options,
                         bool background, tape **out, tape_error *error) TAPE_CHECKED;
 
+/* --- background.c --- */
 tape_status engine_start(tape *db, tape_error *error) TAPE_CHECKED;
 void engine_stop(tape *db);
 /* Takes everything down in order and frees the handle. What is half open is fine. */
 tape_status engine_destroy(tape *db, tape_error *error);
+static inline bool engine_stopping(const tape *db) {
+    return atomic_load_explicit(&db->stop, memory_order_acquire) != 0;
+}
+void engine_wake(worker *w);
+/* Waits until the deadline or the end, or, unless `whole`, until `word` of the worker has changed.
+ */
+void engine_rest(const tape *db, worker *w, uint32_t word, int64_t until_ns, bool whole);
+/* Room in the memtables for the store's cursor: OK when it will come, or why it will not. */
+tape_status engine_relieve(tape *db, tape_error *error) TAPE_CHECKED;
+
+/* --- upkeep.c --- */
+void engine_run_compactor(void *db);
+void engine_run_scrubber(void *db);
 
 tape_status engine_append(tape *db, const tape_record *records, size_t count,
                           const tape_append_options *options, tape_append_result *result,

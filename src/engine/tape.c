@@ -1,10 +1,12 @@
-/* The public face: stores made, opened and closed, appends, waits, point reads, queries.
+/* The public face: stores made, opened and closed, appends, waits.
  *
  * Layout of DIR: TAPE (identity), LOCK (the owner's pid), journal/, store/, tmp/, control.sock.
  *
  * Threads: "tape-store" moves the store's cursor and the columns' (once they are in use),
- * "tape-flush" writes full memtables and trims the journal; the journal has two of its own. */
+ * "tape-flush" writes full memtables and trims the journal, "tape-compact" and "tape-scrub" keep
+ * table files in shape; the journal has two of its own. */
 #include "engine/engine_internal.h"
+#include "sstable/sstable.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +20,16 @@
 #define MEMTABLE_BYTES_DEFAULT MIB(128)
 #define COLUMNS_BYTES_DEFAULT GIB(4)
 #define QUERY_BYTES_DEFAULT GIB(2)
+#define TABLE_BYTES_DEFAULT MIB(64)
+#define LEVEL_BYTES_DEFAULT MIB(256)
+#define MAPPED_FILES_DEFAULT 32768
+#define BACKGROUND_CPU_DEFAULT 0.25
+#define BACKGROUND_CPU_MIN 0.05
+#define BACKGROUND_CPU_MAX 8
+#define SCRUB_BYTES_DEFAULT MIB(4)
+/* For what must be written to go on: the store's own files; and two segments, see open_parts. */
+#define RESERVE_BYTES_DEFAULT UINT64_MAX
+#define RESERVE_STORE_BYTES MIB(64)
 #define APPEND_TIMEOUT_NS (5 * NS_PER_SECOND)
 /* Closing writes the memtable out when replaying it would take noticeable time. */
 #define CLOSE_FLUSH_BYTES MIB(8)
@@ -162,16 +174,29 @@ void tape_open_options_init(tape_open_options *options) {
         .query_memory_bytes = QUERY_BYTES_DEFAULT,
         .retain_bytes = UINT64_MAX,
         .journal_cpu = -1,
+        .table_bytes = TABLE_BYTES_DEFAULT,
+        .level_bytes = LEVEL_BYTES_DEFAULT,
+        .pack = TAPE_PACK_LZ4,
+        .mapped_files_max = MAPPED_FILES_DEFAULT,
+        .background_cpu = BACKGROUND_CPU_DEFAULT,
+        .scrub_bytes_per_second = SCRUB_BYTES_DEFAULT,
+        .reserve_bytes = RESERVE_BYTES_DEFAULT,
     };
 }
 
 static tape_status store_sink_apply(void *context, const record_view *records, size_t count,
                                     tape_error *error) {
-    return store_apply(context, records, count, error);
+    const tape *db = context;
+    return store_apply(db->store, records, count, error);
 }
 
 static uint64_t store_sink_position(void *context) {
-    return store_applied_seq(context);
+    const tape *db = context;
+    return store_applied_seq(db->store);
+}
+
+static tape_status store_sink_relieve(void *context, tape_error *error) {
+    return engine_relieve(context, error);
 }
 
 /* The largest window up to what was asked that leaves shared memory half empty. */
@@ -189,6 +214,27 @@ static tape_status window_size(tape *db, uint64_t *out, tape_error *error) {
     return TAPE_OK;
 }
 
+static tape_status check_at_least(const char *name, uint64_t value, uint64_t least,
+                                  tape_error *error) {
+    if (value >= least) {
+        return TAPE_OK;
+    }
+    return error_set(error, TAPE_INVALID, "%s is %" PRIu64 ": at least %" PRIu64 " is needed", name,
+                     value, least);
+}
+
+static tape_status check_keep(const tape_open_options *o, tape_error *error) {
+    for (uint16_t id = 0; id <= TAPE_TABLE_COUNT; id++) {
+        if (o->keep_ns[id] < 0 || (id == 0 && o->keep_ns[id] != 0)) {
+            return error_set(error, TAPE_INVALID,
+                             "keep_ns[%u] (%s) is %" PRId64
+                             ": it must be a duration, or 0 to keep everything",
+                             id, id == 0 ? "no table" : record_table(id)->name, o->keep_ns[id]);
+        }
+    }
+    return TAPE_OK;
+}
+
 static tape_status open_check_options(const tape_open_options *o, tape_error *error) {
     if (o->window_bytes < WINDOW_BYTES_MIN || (o->window_bytes & (o->window_bytes - 1)) != 0) {
         return error_set(error, TAPE_INVALID,
@@ -196,48 +242,90 @@ static tape_status open_check_options(const tape_open_options *o, tape_error *er
                          " on",
                          o->window_bytes, (uint64_t)WINDOW_BYTES_MIN);
     }
-    if (o->memtable_bytes < MIB(1)) {
-        return error_set(error, TAPE_INVALID,
-                         "memtable_bytes is %" PRIu64 ": at least 1 MiB is needed",
-                         o->memtable_bytes);
+    tape_status status = check_at_least("memtable_bytes", o->memtable_bytes, MIB(1), error);
+    if (status == TAPE_OK) {
+        status = check_at_least("table_bytes", o->table_bytes, MIB(1), error);
     }
-    return TAPE_OK;
+    if (status == TAPE_OK) {
+        status = check_at_least("level_bytes", o->level_bytes, MIB(1), error);
+    }
+    if (status == TAPE_OK) {
+        status = check_at_least("mapped_files_max", o->mapped_files_max, 1, error);
+    }
+    if (status != TAPE_OK) {
+        return status;
+    }
+    if (o->pack_level < 0 || o->pack_level >= STORE_LEVELS) {
+        return error_set(error, TAPE_INVALID,
+                         "pack_level is %d: it must be a level, 1 to %d, or 0 to pack nothing",
+                         o->pack_level, STORE_LEVELS - 1);
+    }
+    if ((int)o->pack < TAPE_PACK_NONE || (int)o->pack > TAPE_PACK_ZSTD) {
+        return error_set(error, TAPE_INVALID, "pack is %d: it must be one of tape_pack",
+                         (int)o->pack);
+    }
+    if (!(o->background_cpu >= BACKGROUND_CPU_MIN && o->background_cpu <= BACKGROUND_CPU_MAX)) {
+        return error_set(error, TAPE_INVALID,
+                         "background_cpu is %g: it must be a number of cores from %g to %d",
+                         o->background_cpu, BACKGROUND_CPU_MIN, BACKGROUND_CPU_MAX);
+    }
+    return check_keep(o, error);
+}
+
+_Static_assert((int)TAPE_PACK_NONE == (int)SSTABLE_PLAIN &&
+                   (int)TAPE_PACK_LZ4 == (int)SSTABLE_LZ4 &&
+                   (int)TAPE_PACK_ZSTD == (int)SSTABLE_ZSTD,
+               "the public names are the format's");
+
+static tape_status open_store(tape *db, const journal_identity *identity, tape_error *error) {
+    const tape_open_options *o = &db->options;
+    char *dir = mem_printf("%s/store", db->dir);
+    store_options options = {
+        .disk = db->disk,
+        .dir = dir,
+        .store_id = identity->store_id,
+        .memtable_bytes = o->memtable_bytes,
+        .table_bytes = o->table_bytes,
+        .pack_level = o->pack == TAPE_PACK_NONE ? 0 : (uint32_t)o->pack_level,
+        .pack_codec = (uint16_t)o->pack,
+        .mapped_max = o->mapped_files_max,
+    };
+    _Static_assert(sizeof options.keep_ns == sizeof o->keep_ns, "by table id");
+    memcpy(options.keep_ns, o->keep_ns, sizeof options.keep_ns);
+    tape_status status = store_open(&db->store, &options, error);
+    free(dir);
+    return status;
 }
 
 static tape_status open_parts(tape *db, tape_error *error) {
     journal_identity identity;
     tape_status status = journal_identity_read(db->disk, db->dir, &identity, error);
+    if (status == TAPE_OK) {
+        status = open_store(db, &identity, error);
+    }
     if (status != TAPE_OK) {
         return status;
     }
-    char *store_dir = mem_printf("%s/store", db->dir);
-    store_options store_opts = {
-        .disk = db->disk,
-        .dir = store_dir,
-        .store_id = identity.store_id,
-        .memtable_bytes = db->options.memtable_bytes,
-    };
-    status = store_open(&db->store, &store_opts, error);
-    free(store_dir);
-    if (status != TAPE_OK) {
-        return status;
-    }
-    journal_options journal_opts = {
+    db->reserve_bytes = db->options.reserve_bytes == RESERVE_BYTES_DEFAULT
+                            ? RESERVE_STORE_BYTES + 2 * identity.segment_bytes
+                            : db->options.reserve_bytes;
+    journal_options options = {
         .disk = db->disk,
         .root = db->dir,
         .writer_cpu = db->options.journal_cpu,
         .sync = db->background ? JOURNAL_SYNC_PROBE : JOURNAL_SYNC_FDATASYNC,
         .background = db->background,
         .checkpoint_seq = store_flushed_seq(db->store),
+        .reserve_bytes = db->reserve_bytes,
     };
     if (!db->options.read_only) {
-        status = window_size(db, &journal_opts.window_bytes, error);
+        status = window_size(db, &options.window_bytes, error);
     }
     if (status == TAPE_OK) {
-        status = journal_open(&db->journal, &journal_opts, &db->recovery, error);
+        status = journal_open(&db->journal, &options, &db->recovery, error);
     }
     if (status == TAPE_OK) {
-        cursor_sink sink = {store_sink_apply, store_sink_position, db->store};
+        cursor_sink sink = {store_sink_apply, store_sink_position, store_sink_relieve, db};
         status = cursor_open(&db->store_cursor, db->journal, sink, error);
     }
     return status;
@@ -315,6 +403,7 @@ tape_status engine_destroy(tape *db, tape_error *error) {
     (void)pthread_mutex_destroy(&db->unique_mutex);
     (void)pthread_mutex_destroy(&db->columns_mutex);
     (void)pthread_mutex_destroy(&db->flush_mutex);
+    buffer_deinit(&db->unique_scratch);
     free(db->dir);
     free(db);
     return status;
@@ -333,7 +422,15 @@ tape_status tape_close(tape **handle, tape_error *error) {
     store_stats stats;
     store_stats_read(db->store, &stats);
     if (!db->options.read_only && stats.memtable_bytes > CLOSE_FLUSH_BYTES) {
-        status = tape_checkpoint(db, error);
+        /* Only to save the next open some replay: everything is in the journal in any case. */
+        tape_error full;
+        status = tape_checkpoint(db, &full);
+        if (status == TAPE_NO_SPACE) {
+            log_line(LOG_WARN, "the memtables of %s could not be written: %s", db->dir, full.text);
+            status = TAPE_OK;
+        } else if (status != TAPE_OK && error != NULL) {
+            *error = full;
+        }
     }
     tape_status closed = engine_destroy(db, status == TAPE_OK ? error : NULL);
     return status != TAPE_OK ? status : closed;
@@ -421,31 +518,4 @@ tape_status tape_append(tape *db, const tape_record *records, size_t count,
 tape_status tape_wait(tape *db, uint64_t seq, tape_level level, int64_t timeout_ns,
                       tape_error *error) {
     return journal_wait(db->journal, seq, level, clock_deadline_ns(timeout_ns), error);
-}
-
-/* --- point reads --- */
-
-tape_status tape_get(tape *db, uint16_t table, const char *const *key, size_t key_count,
-                     uint64_t at, void *out, tape_error *error) {
-    const tape_table_info *info = record_table(table);
-    if (info == NULL) {
-        return error_set(error, TAPE_INVALID, "there is no table with id %u", table);
-    }
-    uint8_t bytes[RECORD_KEY_BYTES_MAX];
-    size_t size = 0;
-    tape_status status = record_key_from_text(info, key, key_count, bytes, &size, error);
-    uint64_t written = journal_seq(db->journal, TAPE_WRITTEN);
-    uint64_t seq = at == 0 || at > written ? written : at;
-    if (status == TAPE_OK) {
-        status = cursor_reach(&db->store_cursor, seq, INT64_MAX, error);
-    }
-    if (status == TAPE_OK) {
-        status = store_get(db->store, info, bytes, size, seq, out, NULL, error);
-    }
-    if (status == TAPE_NOT_FOUND) {
-        (void)error_set(error, TAPE_NOT_FOUND, "%s has no row with key %s%s%s at seq %" PRIu64,
-                        info->name, key[0], key_count > 1 ? " " : "", key_count > 1 ? key[1] : "",
-                        seq);
-    }
-    return status;
 }

@@ -55,32 +55,62 @@ static bool table_has_unique_key(const tape_table_info *table) {
            table->fields[table->key_fields[0]].kind == TAPE_FIELD_ID;
 }
 
-static tape_status unique_select(tape *db, const tape_record *records, size_t count,
-                                 tape_record *kept, size_t *kept_count, tape_error *error) {
-    uint64_t written = journal_seq(db->journal, TAPE_WRITTEN);
-    tape_status status = cursor_reach(&db->store_cursor, written, INT64_MAX, error);
+/* The records of one table that are candidates: not twice in this append. */
+typedef struct candidates {
+    const tape_table_info *table;
+    slice *keys; /* into `bytes` */
+    size_t *indexes;
+    size_t count;
+} candidates;
+
+/* Marks those candidates that the store has. */
+static tape_status unique_look(tape *db, const candidates *c, const store_moment *moment,
+                               bool *there, tape_error *error) {
+    bool *found = mem_alloc(c->count * sizeof *found);
+    buffer *rows = &db->unique_scratch;
+    rows->size = 0;
+    buffer_reserve(rows, c->count * c->table->size_bytes);
+    tape_status status =
+        store_get_many(db->store, moment, c->table, c->keys, c->count, rows->data, found, error);
+    for (size_t i = 0; status == TAPE_OK && i < c->count; i++) {
+        there[c->indexes[i]] = found[i];
+    }
+    free(found);
+    return status;
+}
+
+/* there[i]: record i is in the store, or earlier in this append. */
+static tape_status unique_mark(tape *db, const tape_record *records, size_t count, bool *there,
+                               tape_error *error) {
+    store_moment moment = {journal_seq(db->journal, TAPE_WRITTEN), clock_realtime_ns()};
+    tape_status status = cursor_reach(&db->store_cursor, moment.at, INT64_MAX, error);
+    uint8_t(*bytes)[RECORD_KEY_BYTES_MAX] = mem_alloc(count * sizeof *bytes);
+    candidates c = {.keys = mem_alloc(count * sizeof *c.keys),
+                    .indexes = mem_alloc(count * sizeof *c.indexes)};
     key_set seen;
     key_set_init(&seen, count);
-    uint8_t found[4096];
-    for (size_t i = 0; status == TAPE_OK && i < count; i++) {
-        const tape_table_info *table = record_table(records[i].table);
-        bool there = false;
-        if (table_has_unique_key(table)) {
-            uint8_t key[RECORD_KEY_BYTES_MAX];
-            size_t size = record_key(table, records[i].data, key);
-            ASSERT(table->size_bytes <= sizeof found);
-            there = !key_set_add(&seen, records, i, key, size);
-            if (!there) {
-                status = store_get(db->store, table, key, size, written, found, NULL, error);
-                there = status == TAPE_OK;
-                status = status == TAPE_NOT_FOUND ? TAPE_OK : status;
+    for (uint16_t id = 1; status == TAPE_OK && id <= TAPE_TABLE_COUNT; id++) {
+        c.table = record_table(id);
+        c.count = 0;
+        for (size_t i = 0; table_has_unique_key(c.table) && i < count; i++) {
+            if (records[i].table != id) {
+                continue;
+            }
+            slice key = {bytes[i], record_key(c.table, records[i].data, bytes[i])};
+            there[i] = !key_set_add(&seen, records, i, key.data, key.size);
+            if (!there[i]) {
+                c.keys[c.count] = key;
+                c.indexes[c.count++] = i;
             }
         }
-        if (!there) {
-            kept[(*kept_count)++] = records[i];
+        if (c.count > 0) {
+            status = unique_look(db, &c, &moment, there, error);
         }
     }
     key_set_deinit(&seen);
+    free(c.indexes);
+    free(c.keys);
+    free(bytes);
     return status;
 }
 
@@ -88,9 +118,15 @@ tape_status engine_append_unique(tape *db, const tape_record *records, size_t co
                                  const tape_append_options *options, tape_append_result *result,
                                  tape_error *error) {
     tape_record *kept = mem_alloc(count * sizeof *kept);
+    bool *there = mem_zalloc(count * sizeof *there);
     size_t kept_count = 0;
     pthread_mutex_lock(&db->unique_mutex);
-    tape_status status = unique_select(db, records, count, kept, &kept_count, error);
+    tape_status status = unique_mark(db, records, count, there, error);
+    for (size_t i = 0; status == TAPE_OK && i < count; i++) {
+        if (!there[i]) {
+            kept[kept_count++] = records[i];
+        }
+    }
     if (status == TAPE_OK && kept_count > 0) {
         status = engine_append(db, kept, kept_count, options, result, error);
     }
@@ -98,6 +134,7 @@ tape_status engine_append_unique(tape *db, const tape_record *records, size_t co
     if (result != NULL) {
         result->duplicates = count - kept_count;
     }
+    free(there);
     free(kept);
     return status;
 }
