@@ -6,17 +6,24 @@
  *
  * Latencies are taken twice: with the appending thread bound to a core that takes no interrupts of
  * the disk, as one would deploy it, and free: then it meets about one completion of the disk per
- * sync. */
-#include "peers.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+ * sync.
+ *
+ * Background CPU is told twice, too: for ticks, which compaction need not rewrite, and for versions
+ * of orders at random keys, which it must; then until what the appends left to compact is done. */
+#include "orders.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define RATE 100000u
 #define GAP_NS (BENCH_SECOND_NS / RATE)
 #define ROUNDS 5
+#define ORDERS_LIVE 1000000u
+#define ORDERS_SECONDS 20u
+#define ORDERS_LONG_SECONDS 120u
+#define ORDERS_MEMTABLE_BYTES BENCH_MIB(32)
+#define ORDERS_RETAIN_BYTES BENCH_GIB(1)
 
 static bench_ticks_set *ticks;
 
@@ -28,6 +35,7 @@ typedef struct pace {
     uint64_t next;
     bench_histogram *round, *all;
     bench_series p50, p99, background_cpu;
+    int64_t own_ns, wall_ns; /* the appending thread's CPU time, and all time, of the last round */
     _Atomic uint64_t last_seq; /* acknowledged; for those who look at freshness */
 } pace;
 
@@ -68,10 +76,10 @@ static void pace_worker(void *context, int thread) {
         p->append(p, p->next++);
         bench_add(p->round, bench_ticks() - due);
     }
-    int64_t wall_ns = bench_now_ns() - begin_ns;
-    own_ns = bench_thread_cpu_ns() - own_ns;
+    p->wall_ns = bench_now_ns() - begin_ns;
+    p->own_ns = bench_thread_cpu_ns() - own_ns;
     process_ns = bench_process_cpu_ns() - process_ns;
-    bench_push(&p->background_cpu, (double)(process_ns - own_ns) * 100 / (double)wall_ns);
+    bench_push(&p->background_cpu, (double)(process_ns - p->own_ns) * 100 / (double)p->wall_ns);
 }
 
 static pace pace_make(void *handle, void (*append)(pace *, uint64_t), int cpu) {
@@ -117,10 +125,7 @@ static uint64_t query_last_seq(tape *db) {
 }
 
 static uint64_t queryable(tape *db) {
-    tape_error error;
-    tape_stats stats = {.size_bytes = sizeof stats};
-    bench_check(tape_stats_read(db, false, &stats, &error), &error);
-    return stats.queryable;
+    return bench_store_stats(db).queryable;
 }
 
 /* --- freshness --- */
@@ -303,6 +308,74 @@ static void print_cpu(const pace *p, const char *name, const char *metric) {
     bench_print(&row);
 }
 
+/* --- what compaction costs --- */
+
+/* A version of a random order. */
+static void pace_order(pace *p, uint64_t number) {
+    static uint64_t seed = 31;
+    tape_error error;
+    tape_order order;
+    orders_make(&order, bench_random(&seed) % ORDERS_LIVE, number + 1);
+    tape_record record = TAPE_RECORD(ORDERS, &order);
+    bench_check(tape_append(p->handle, &record, 1, NULL, NULL, &error), &error);
+}
+
+static void print_compacting(const bench_series *cpu, const tape_stats *before,
+                             const tape_stats *after, uint64_t versions) {
+    char explains[256];
+    (void)snprintf(explains, sizeof explains,
+                   "1 M orders live, %.1f M versions put, old ones dropped: %.2f GB flushed, "
+                   "%llu compactions rewrote %.2f GB; their CPU time after the last append is "
+                   "counted",
+                   (double)versions / 1e6,
+                   (double)(after->flush_written_bytes - before->flush_written_bytes) / 1e9,
+                   (unsigned long long)(after->compactions - before->compactions),
+                   (double)(after->compact_written_bytes - before->compact_written_bytes) / 1e9);
+    bench_row row = {
+        .threads = 1,
+        .batch = 1,
+        .unit = "% of a core",
+        .row = "background_cpu_compacting",
+        .metric = "background CPU at 100 k appends/s, orders at random keys, compacted",
+        .tape_settings = "memtable 32 MiB, keep_ns of orders 1, journal kept: 1 GiB",
+        .tape = cpu,
+        .explains = explains,
+    };
+    bench_print(&row);
+}
+
+static void cpu_compacting(int cpu) {
+    tape_open_options options;
+    tape_open_options_init(&options);
+    options.memtable_bytes = ORDERS_MEMTABLE_BYTES;
+    options.retain_bytes = ORDERS_RETAIN_BYTES;
+    options.keep_ns[TAPE_TABLE_ORDERS] = 1;
+    tape_error error;
+    tape *db = bench_store_open("compacting.tape", &options);
+    orders_set *set = orders_create(ORDERS_LIVE);
+    orders_put_tape(db, set, 0, set->count);
+    orders_free(&set);
+    bench_check(tape_compact(db, NULL, &error), &error);
+    bench_store_rest(db);
+
+    bench_series share = {0};
+    tape_stats before = bench_store_stats(db);
+    pace p = pace_make(db, pace_order, cpu);
+    p.count = bench_scaled(RATE * (bench_long() ? ORDERS_LONG_SECONDS : ORDERS_SECONDS), RATE);
+    int64_t process_ns = bench_process_cpu_ns();
+    int64_t main_ns = bench_thread_cpu_ns();
+    (void)bench_parallel(1, pace_worker, &p);
+    bench_store_rest(db);
+    main_ns = bench_thread_cpu_ns() - main_ns;
+    process_ns = bench_process_cpu_ns() - process_ns;
+    tape_stats after = bench_store_stats(db);
+    bench_push(&share, (double)(process_ns - main_ns - p.own_ns) * 100 / (double)p.wall_ns);
+    print_compacting(&share, &before, &after, p.count);
+    free(p.round);
+    free(p.all);
+    bench_store_close(&db, "compacting.tape");
+}
+
 int main(void) {
     ticks = bench_ticks_create(1);
     tape *db = bench_store_open("paced.tape", NULL);
@@ -339,5 +412,6 @@ int main(void) {
     freshness_loaded(&with_columns, &loaded);
     print_freshness(&loaded, "load", "at 100 k appends/s");
     bench_store_close(&db, "paced.tape");
+    cpu_compacting(cpu);
     return 0;
 }

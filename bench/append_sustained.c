@@ -35,20 +35,13 @@ static void append_one(tape *db) {
     bench_check(status, &error);
 }
 
-static tape_stats stats_of(tape *db) {
-    tape_error error;
-    tape_stats stats = {.size_bytes = sizeof stats};
-    bench_check(tape_stats_read(db, false, &stats, &error), &error);
-    return stats;
-}
-
 typedef struct rates {
     double written, durable, applied;
 } rates;
 
 /* As fast as it goes, for a while: records per second at each mark. */
 static rates flood(tape *db, int64_t duration_ns) {
-    tape_stats before = stats_of(db);
+    tape_stats before = bench_store_stats(db);
     int64_t start_ns = bench_now_ns();
     int64_t now_ns = start_ns;
     while (now_ns - start_ns < duration_ns) {
@@ -57,7 +50,7 @@ static rates flood(tape *db, int64_t duration_ns) {
         }
         now_ns = bench_now_ns();
     }
-    tape_stats after = stats_of(db);
+    tape_stats after = bench_store_stats(db);
     double seconds = (double)(now_ns - start_ns) / 1e9;
     return (rates){.written = (double)(after.written - before.written) / seconds,
                    .durable = (double)(after.durable - before.durable) / seconds,
@@ -101,6 +94,48 @@ static int64_t fitting_ns(double rate) {
     }
     return (int64_t)((double)(free_bytes - DISK_BYTES_BESIDES) / DISK_BYTES_PER_RECORD / rate *
                      1e9);
+}
+
+/* What the store's files cost meanwhile, and whether they held anything up. */
+static void print_files(const tape_stats *before, const tape_stats *after, double seconds) {
+    char explains[256];
+    double flushed = (double)(after->flushed_bytes - before->flushed_bytes);
+    double wrote = (double)(after->flush_written_bytes - before->flush_written_bytes);
+    double compacted = (double)(after->compact_written_bytes - before->compact_written_bytes);
+    (void)snprintf(
+        explains, sizeof explains,
+        "%.1f GB of ticks flushed in %.0f s; compaction rewrote %.2f GB and moved %" PRIu64
+        " files; %" PRIu64 " table files at the end",
+        flushed / 1e9, seconds, compacted / 1e9, after->compact_moves - before->compact_moves,
+        after->table_files);
+    if (flushed == 0) {
+        bench_say("nothing was flushed: no figures of the store's files");
+        return;
+    }
+    bench_series amplification = {0};
+    bench_series stalled = {0};
+    bench_push(&amplification, (wrote + compacted) / flushed);
+    bench_push(&stalled, (double)(after->stall_ns - before->stall_ns) / 1e7 / seconds);
+    bench_row row = {
+        .threads = 1,
+        .batch = 1,
+        .unit = "x",
+        .row = "sustained_write_amplification",
+        .metric = "write amplification under sustained load, ticks",
+        .tape_settings = "journal kept: 1 GiB",
+        .tape = &amplification,
+        .goal = BENCH_AT_MOST,
+        .target = 1.2,
+        .explains = explains,
+    };
+    bench_print(&row);
+    row.row = "sustained_stall";
+    row.metric = "time in which full memtables waited for the disk";
+    row.unit = "% of the time";
+    row.tape = &stalled;
+    row.goal = BENCH_NO_GOAL;
+    row.explains = "the window takes appends meanwhile";
+    bench_print(&row);
 }
 
 static void print_rows(double sustained, double fill, double seconds, const bench_histogram *h,
@@ -176,11 +211,13 @@ int main(void) {
         bench_say("the disk has room for %.0f s of this", (double)fits_ns / 1e9);
         duration_ns = fits_ns;
     }
-    uint64_t busy = stats_of(db).busy;
+    double seconds = (double)duration_ns / 1e9;
+    tape_stats before = bench_store_stats(db);
     steady(db, sustained * SHARE, duration_ns, times);
-    busy = stats_of(db).busy - busy;
+    tape_stats after = bench_store_stats(db);
     raw_syncs(raw, raw_times);
-    print_rows(sustained, filling.written, (double)duration_ns / 1e9, times, raw_times, busy);
+    print_rows(sustained, filling.written, seconds, times, raw_times, after.busy - before.busy);
+    print_files(&before, &after, seconds);
     raw_close(&raw);
     bench_store_close(&db, "sustained.tape");
     return 0;

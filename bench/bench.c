@@ -1,6 +1,7 @@
 /* What the measuring programs share: see bench.h. */
 #include "bench.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -18,6 +19,9 @@
 
 #define THREADS_MAX 128
 #define PATHS_MAX 64
+/* A store is at rest when nothing was written for so long; one that does not come to rest fails. */
+#define REST_QUIET_NS (BENCH_SECOND_NS / 2)
+#define REST_NS_MAX (900 * BENCH_SECOND_NS)
 
 static char work_dir[512];
 
@@ -404,6 +408,27 @@ void bench_forget(const char *dir) {
     (void)nftw(dir, forget_visit, 16, FTW_PHYS);
 }
 
+uint64_t bench_disk_bytes(const char *dir, const char *suffix) {
+    DIR *listing = opendir(dir);
+    uint64_t bytes = 0;
+    size_t suffix_length = strlen(suffix);
+    const struct dirent *entry;
+    while (listing != NULL && (entry = readdir(listing)) != NULL) {
+        struct stat st;
+        size_t length = strlen(entry->d_name);
+        if (length >= suffix_length &&
+            strcmp(entry->d_name + length - suffix_length, suffix) == 0 &&
+            fstatat(dirfd(listing), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode)) {
+            bytes += (uint64_t)st.st_blocks * 512;
+        }
+    }
+    if (listing != NULL) {
+        (void)closedir(listing);
+    }
+    return bytes;
+}
+
 /* --- stores --- */
 
 tape *bench_store_open(const char *name, const tape_open_options *options) {
@@ -415,18 +440,53 @@ tape *bench_store_open(const char *name, const tape_open_options *options) {
     return db;
 }
 
-void bench_store_settle(tape *db) {
+tape_stats bench_store_stats(tape *db) {
     tape_error error;
-    tape_stats stats;
+    tape_stats stats = {.size_bytes = sizeof stats};
+    bench_check(tape_stats_read(db, false, &stats, &error), &error);
+    return stats;
+}
+
+void bench_store_applied(tape *db) {
+    uint64_t written = bench_store_stats(db).written;
+    while (bench_store_stats(db).applied < written) {
+        bench_sleep_ns(BENCH_SECOND_NS / 5000);
+    }
+}
+
+void bench_store_settle(tape *db) {
     for (;;) {
-        stats = (tape_stats){.size_bytes = sizeof stats};
-        bench_check(tape_stats_read(db, false, &stats, &error), &error);
+        tape_stats stats = bench_store_stats(db);
         if (stats.durable == stats.written && stats.applied >= stats.written) {
             break;
         }
         bench_sleep_ns(BENCH_SECOND_NS / 1000);
     }
     bench_sleep_ns(BENCH_SECOND_NS / 50); /* the last commit, and memtables on their way out */
+}
+
+static uint64_t store_work(const tape_stats *stats) {
+    return stats->flush_written_bytes + stats->compact_written_bytes + stats->compactions +
+           stats->compact_moves;
+}
+
+void bench_store_rest(tape *db) {
+    bench_store_settle(db);
+    int64_t deadline_ns = bench_now_ns() + REST_NS_MAX;
+    int64_t quiet_since_ns = bench_now_ns();
+    uint64_t work = 0;
+    while (bench_now_ns() - quiet_since_ns < REST_QUIET_NS) {
+        tape_stats stats = bench_store_stats(db);
+        if (store_work(&stats) != work || stats.compaction_score >= 1) {
+            work = store_work(&stats);
+            quiet_since_ns = bench_now_ns();
+        }
+        if (bench_now_ns() > deadline_ns) {
+            bench_fail("the store does not come to rest: compaction score %.2f",
+                       stats.compaction_score);
+        }
+        bench_sleep_ns(BENCH_SECOND_NS / 100);
+    }
 }
 
 void bench_store_close(tape **db, const char *name) {

@@ -134,12 +134,20 @@ void bench_remove(const char *path); /* with all that is in it; absent is fine *
 uint64_t bench_free_bytes(void);     /* on the file system of bench_path */
 /* Makes the kernel forget the pages of every file in `dir` that are on disk. */
 void bench_forget(const char *dir);
+/* What the files of `dir` whose names end so ("": all) take on disk. 0 when there is no such
+ * directory. Files may come and go meanwhile. */
+uint64_t bench_disk_bytes(const char *dir, const char *suffix);
 
 /* --- stores --- */
 /* Makes and opens a store; `options` NULL: defaults. */
 tape *bench_store_open(const char *name, const tape_open_options *options);
-/* Waits until nothing is left for the background to do: all durable, all applied. */
+tape_stats bench_store_stats(tape *db);
+/* Waits until every record appended so far is visible to gets. */
+void bench_store_applied(tape *db);
+/* Waits until all is durable and applied. */
 void bench_store_settle(tape *db);
+/* Waits until table files are as the store wants them: no compaction wanted, none running. */
+void bench_store_rest(tape *db);
 void bench_store_close(tape **db, const char *name); /* and removes it */
 
 /* --- ticks: 96 B of struct, 128 B in the journal --- */

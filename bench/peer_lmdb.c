@@ -10,6 +10,7 @@ struct lmdb {
     MDB_env *env;
     MDB_dbi dbi;
     MDB_txn *reading;
+    MDB_cursor *cursor; /* of `reading` */
 };
 
 static void check(int status) {
@@ -64,12 +65,17 @@ void lmdb_put_keys(lmdb *l, const char (*keys)[40], const size_t *order, const v
     check(mdb_txn_commit(txn));
 }
 
-bool lmdb_get(lmdb *l, const void *key_data, size_t key_bytes, void *value, size_t value_bytes) {
+static void read_begin(lmdb *l) {
     if (l->reading == NULL) {
         check(mdb_txn_begin(l->env, NULL, MDB_RDONLY, &l->reading));
+        check(mdb_cursor_open(l->reading, l->dbi, &l->cursor));
     } else {
         check(mdb_txn_renew(l->reading));
     }
+}
+
+static bool read_one(lmdb *l, const void *key_data, size_t key_bytes, void *value,
+                     size_t value_bytes) {
     MDB_val key = {key_bytes, (void *)(uintptr_t)key_data};
     MDB_val found;
     int status = mdb_get(l->reading, l->dbi, &key, &found);
@@ -79,13 +85,52 @@ bool lmdb_get(lmdb *l, const void *key_data, size_t key_bytes, void *value, size
     } else if (status != MDB_NOTFOUND) {
         check(status);
     }
-    mdb_txn_reset(l->reading);
     return status == 0;
+}
+
+bool lmdb_get(lmdb *l, const void *key, size_t key_bytes, void *value, size_t value_bytes) {
+    read_begin(l);
+    bool found = read_one(l, key, key_bytes, value, value_bytes);
+    mdb_txn_reset(l->reading);
+    return found;
+}
+
+void lmdb_get_many(lmdb *l, const char *const *keys, size_t key_bytes, size_t count, void *values,
+                   size_t value_bytes) {
+    read_begin(l);
+    for (size_t i = 0; i < count; i++) {
+        BENCH_CHECK(
+            read_one(l, keys[i], key_bytes, (uint8_t *)values + i * value_bytes, value_bytes));
+    }
+    mdb_txn_reset(l->reading);
+}
+
+void lmdb_scan(lmdb *l, const void *key_data, size_t key_bytes, bool backward, uint64_t rows,
+               peer_tally *tally) {
+    read_begin(l);
+    check(mdb_cursor_renew(l->reading, l->cursor));
+    MDB_val key = {key_bytes, (void *)(uintptr_t)key_data};
+    MDB_val value;
+    MDB_cursor_op first = key_data != NULL ? MDB_SET : backward ? MDB_LAST : MDB_FIRST;
+    MDB_cursor_op next = backward ? MDB_PREV : MDB_NEXT;
+    int status = mdb_cursor_get(l->cursor, &key, &value, first);
+    for (uint64_t left = rows; status == 0;
+         status = mdb_cursor_get(l->cursor, &key, &value, next)) {
+        peer_count(tally, value.mv_data);
+        if (--left == 0) {
+            break;
+        }
+    }
+    if (status != MDB_NOTFOUND) {
+        check(status);
+    }
+    mdb_txn_reset(l->reading);
 }
 
 void lmdb_close(lmdb **handle) {
     lmdb *l = *handle;
     if (l->reading != NULL) {
+        mdb_cursor_close(l->cursor);
         mdb_txn_abort(l->reading);
     }
     mdb_env_close(l->env);

@@ -33,6 +33,19 @@ raw_file *raw_create(const char *path, uint64_t size_bytes);
 void raw_append_sync(raw_file *raw, const void *data, size_t size_bytes);
 void raw_close(raw_file **raw);
 
+/* What a scan met: how many rows, and a sum of 8 bytes of each that tells their order. */
+typedef struct peer_tally {
+    size_t offset; /* of the 8 bytes in the value */
+    uint64_t rows;
+    uint64_t sum;
+} peer_tally;
+static inline void peer_count(peer_tally *t, const void *value) {
+    uint64_t word;
+    __builtin_memcpy(&word, (const char *)value + t->offset, sizeof word);
+    t->sum = t->sum * 31 + word;
+    t->rows++;
+}
+
 /* --- RocksDB --- */
 typedef struct rocks rocks;
 typedef enum rocks_use {
@@ -41,6 +54,7 @@ typedef enum rocks_use {
     ROCKS_APPEND_MANY, /* more do */
     ROCKS_SYNC,        /* each put is durable: log files are recycled */
     ROCKS_POINT,       /* gets */
+    ROCKS_SCAN,        /* iterators */
 } rocks_use;
 rocks *rocks_open(const char *path, rocks_use use);
 const char *rocks_settings(rocks_use use);
@@ -50,9 +64,37 @@ void rocks_put_no_log(rocks *r, const void *key, size_t key_bytes, const void *v
 /* `count` records with keys from `first` on, as one batch. One batch per `thread` is kept. */
 void rocks_put_batch(rocks *r, int thread, uint64_t first, const void *const *values,
                      uint32_t count, bool sync);
+/* With the log, not synced. */
+void rocks_put_key(rocks *r, const void *key, size_t key_bytes, const void *value,
+                   size_t value_bytes);
 bool rocks_get(rocks *r, const void *key, size_t key_bytes, void *value, size_t value_bytes);
+/* `count` keys of one length, up to PEER_MANY_MAX, at once; their values one after the other. All
+ * must be there. */
+#define PEER_MANY_MAX 64u
+void rocks_get_many(rocks *r, const char *const *keys, size_t key_bytes, size_t count, void *values,
+                    size_t value_bytes);
+/* Up to so many rows in key order by an iterator made for it, from `key` on (NULL: the first) or,
+ * backward, from it down (NULL: the last). */
+void rocks_scan(rocks *r, const void *key, size_t key_bytes, bool backward, uint64_t rows,
+                peer_tally *tally);
 void rocks_flush(rocks *r);
+void rocks_compact(rocks *r); /* all into the last level */
 void rocks_close(rocks **r);
+
+/* Leveled compaction by itself, with statistics. */
+typedef struct rocks_levels {
+    uint64_t memtable_bytes, table_bytes, level_bytes;
+    bool lz4;
+} rocks_levels;
+rocks *rocks_open_levels(const char *path, const rocks_levels *levels);
+const char *rocks_levels_settings(const rocks_levels *levels);
+/* Waits until no flush or compaction is wanted or running. */
+void rocks_rest(rocks *r);
+typedef struct rocks_counters {
+    uint64_t flush_written_bytes, compact_read_bytes, compact_written_bytes; /* of table files */
+    int64_t stall_ns;
+} rocks_counters;
+rocks_counters rocks_counters_read(rocks *r);
 
 /* --- LMDB --- */
 typedef struct lmdb lmdb;
@@ -65,6 +107,11 @@ void lmdb_put_batch(lmdb *l, uint64_t first, const void *const *values, uint32_t
 void lmdb_put_keys(lmdb *l, const char (*keys)[40], const size_t *order, const void *values,
                    size_t value_bytes, uint64_t first, uint32_t count);
 bool lmdb_get(lmdb *l, const void *key, size_t key_bytes, void *value, size_t value_bytes);
+/* As rocks_get_many and rocks_scan; one read transaction, renewed for each call. */
+void lmdb_get_many(lmdb *l, const char *const *keys, size_t key_bytes, size_t count, void *values,
+                   size_t value_bytes);
+void lmdb_scan(lmdb *l, const void *key, size_t key_bytes, bool backward, uint64_t rows,
+               peer_tally *tally);
 void lmdb_close(lmdb **l);
 
 void peers_print_versions(void);

@@ -7,8 +7,9 @@
 
 The programs are built by `make bench` (or ninja, with -Dbench=true) in the build directory: BUILD,
 or --build DIR; default build. TMPDIR says on which file system the stores are made; they are
-removed afterwards. BENCH_LONG=1 runs the sustained load for 10 minutes, BENCH_ROWS sets the rows of
-the SQL measurements, BENCH_SCALE=0.1 runs a tenth of everything: for trying out, never for figures.
+removed afterwards. BENCH_LONG=1 runs the sustained load for 10 minutes, opens a store of 20 GB and
+overwrites four times as much, BENCH_ROWS sets the rows of the SQL measurements, BENCH_SCALE=0.1 runs
+a tenth of everything: for trying out, never for figures.
 
 Why a row is short of its target stands in bench/notes.json, by row.
 """
@@ -30,6 +31,9 @@ PROGRAMS = {
     "append_sustained": "Sustained load",
     "replay": "Replay",
     "get": "Point reads and the store's insert",
+    "scan": "Scans in key order",
+    "amplification": "Write and space amplification",
+    "open": "Opening",
     "sql": "SQL over hot columns",
 }
 IDLE_WAIT_SECONDS = 60
@@ -164,7 +168,7 @@ def figure(value, unit):
             if value < limit:
                 return f"{number(value / scale)} {name}{per}"
         return f"{number(value / 1e9)} s{per}"
-    if unit in ("records/s", "rows/s"):
+    if unit in ("records/s", "rows/s", "gets/s"):
         for limit, scale, name in ((1e3, 1, ""), (1e6, 1e3, "k "), (1e9, 1e6, "M ")):
             if value < limit:
                 return f"{number(value / scale)} {name}{unit}"
@@ -306,7 +310,8 @@ advise. tape and its peers take turns in short rounds; a ratio is taken per roun
 here is the median of the rounds with its quartiles. Each ratio says which figure is divided by
 which. Latencies at a fixed rate count from the time an append was due (no coordinated omission). A
 record is a tick: 96 bytes of struct, 128 bytes in the journal; peers store a key of 16 bytes and
-the same 96 bytes."""
+the same 96 bytes. Where records are found, scanned or overwritten by key it is an order: 144 bytes
+of struct; peers store its key of 21 bytes and the same 144 bytes."""
 
 
 def report(results, notes):
