@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define RESTORE_HINT "restore the store from a snapshot or a backup"
+
 enum file_kind { FILE_OTHER, FILE_TABLE, FILE_TEMPORARY };
 
 /* Eight digits or more and a suffix. */
@@ -41,15 +43,7 @@ tape_status directory_list(os_disk *disk, const char *dir, store_listing *out, t
     return os_dir_list(disk, dir, list_visit, out, error);
 }
 
-typedef struct orphan_search {
-    const manifest *manifest;
-    char **names;
-    size_t count;
-    size_t capacity;
-    uint64_t greatest_number;
-} orphan_search;
-
-static bool is_listed(const manifest *m, uint64_t number) {
+static size_t entry_at(const manifest *m, uint64_t number) {
     size_t low = 0;
     size_t high = m->entry_count;
     while (low < high) { /* numbers rise */
@@ -60,8 +54,58 @@ static bool is_listed(const manifest *m, uint64_t number) {
             high = middle;
         }
     }
-    return low < m->entry_count && m->entries[low].info.number == number;
+    return low;
 }
+
+static bool is_listed(const manifest *m, uint64_t number) {
+    size_t at = entry_at(m, number);
+    return at < m->entry_count && m->entries[at].info.number == number;
+}
+
+typedef struct check_state {
+    const manifest *manifest;
+    uint64_t *sizes; /* of listed files, UINT64_MAX: not seen */
+} check_state;
+
+static void check_visit(void *context, const char *name, bool is_dir, uint64_t size) {
+    check_state *c = context;
+    uint64_t number = 0;
+    if (!is_dir && kind_of(name, &number) == FILE_TABLE && is_listed(c->manifest, number)) {
+        c->sizes[entry_at(c->manifest, number)] = size;
+    }
+}
+
+tape_status directory_check(const manifest *m, tape_error *error) {
+    check_state c = {m, mem_alloc((m->entry_count + 1) * sizeof(uint64_t))};
+    memset(c.sizes, 0xff, m->entry_count * sizeof(uint64_t));
+    tape_status status = os_dir_list(m->place.disk, m->place.dir, check_visit, &c, error);
+    for (size_t i = 0; i < m->entry_count && status == TAPE_OK; i++) {
+        const sstable_info *info = &m->entries[i].info;
+        if (c.sizes[i] == info->size_bytes) {
+            continue;
+        }
+        char *path = sstable_path(m->place.dir, info->number);
+        status =
+            c.sizes[i] == UINT64_MAX
+                ? error_set_file(error, TAPE_CORRUPT, path, TAPE_NO_OFFSET,
+                                 "%s is missing, and the manifest lists it; " RESTORE_HINT, path)
+                : error_set_file(error, TAPE_CORRUPT, path, c.sizes[i],
+                                 "%s: the file has %" PRIu64 " bytes, expected %" PRIu64
+                                 "; " RESTORE_HINT,
+                                 path, c.sizes[i], info->size_bytes);
+        free(path);
+    }
+    free(c.sizes);
+    return status;
+}
+
+typedef struct orphan_search {
+    const manifest *manifest;
+    char **names;
+    size_t count;
+    size_t capacity;
+    uint64_t greatest_number;
+} orphan_search;
 
 static void orphan_visit(void *context, const char *name, bool is_dir, uint64_t size) {
     (void)size;

@@ -27,7 +27,7 @@ static tape_status open_manifest(store *s, tape_error *error) {
                 "not count; the files hold records up to seq %" PRIu64,
                 s->manifest.path, s->manifest.cut_bytes, s->manifest.end, s->manifest.flushed_seq);
         }
-        return TAPE_OK;
+        return s->options.read_only ? TAPE_OK : directory_check(&s->manifest, error);
     }
     if (!s->options.read_only) {
         status = directory_make(s->disk, s->dir, error);

@@ -20,6 +20,7 @@ typedef struct model {
     uint64_t capacity;
     uint32_t keys;
     uint64_t random;
+    bool orders_only; /* else keys of four tables */
 } model;
 
 uint64_t fixture_random(uint64_t *state);
@@ -38,6 +39,9 @@ const tape_table_info *model_key(uint32_t key, uint8_t out[RECORD_KEY_BYTES_MAX]
 /* Applies records first_seq .. last_seq of the model in one call. */
 tape_status model_apply(const model *m, store *s, uint64_t first_seq, uint64_t last_seq,
                         tape_error *error);
+/* store_get at a seq, now. */
+tape_status fixture_get(store *s, const tape_table_info *table, slice key, uint64_t at, void *out,
+                        uint16_t *version, tape_error *error);
 /* Whether store and model agree on a key at a seq; says on stderr when not. */
 bool model_agrees(const model *m, store *s, uint32_t key, uint64_t at);
 

@@ -214,6 +214,8 @@ typedef struct store_listing {
 } store_listing;
 tape_status directory_list(os_disk *disk, const char *dir, store_listing *out,
                            tape_error *error) TAPE_CHECKED;
+/* Whether every file that `m` lists is there with its size. CORRUPT names one that is not. */
+tape_status directory_check(const manifest *m, tape_error *error) TAPE_CHECKED;
 /* Removes tables that `m` does not list, and temporary files; nobody may be making one. Raises
  * m->next_number beyond every number that a name has: those are taken even when removing fails. */
 tape_status directory_remove_orphans(manifest *m, tape_error *error) TAPE_CHECKED;

@@ -166,7 +166,8 @@ static void store_records_keyed_by_seq_are_found(void **state) {
         tape_tick tick = {.seq = seq};
         uint8_t key[RECORD_KEY_BYTES_MAX];
         size_t size = record_key(table, &tick, key);
-        tape_status status = store_get(w->store, table, key, size, UINT64_MAX, &tick, NULL, NULL);
+        tape_status status =
+            fixture_get(w->store, table, (slice){key, size}, UINT64_MAX, &tick, NULL, NULL);
         assert_int_equal(status, seq >= 1 && seq <= 300 ? TAPE_OK : TAPE_NOT_FOUND);
         assert_true(status != TAPE_OK || tick.last_price == (double)seq);
     }
@@ -195,11 +196,13 @@ static void store_get_brings_records_to_the_current_version(void **state) {
         uint16_t version = 0;
         uint8_t key[RECORD_KEY_BYTES_MAX];
         size_t size = record_key(table, &later, key);
-        assert_int_equal(store_get(w->store, table, key, size, 2, &got, &version, NULL), TAPE_OK);
+        assert_int_equal(fixture_get(w->store, table, (slice){key, size}, 2, &got, &version, NULL),
+                         TAPE_OK);
         assert_int_equal(version, 7);
         assert_memory_equal(&got, &later.account, sizeof got);
         size = record_key(table, &sooner, key);
-        assert_int_equal(store_get(w->store, table, key, size, 2, &got, &version, NULL), TAPE_OK);
+        assert_int_equal(fixture_get(w->store, table, (slice){key, size}, 2, &got, &version, NULL),
+                         TAPE_OK);
         assert_int_equal(version, 1);
         assert_true(got.balance == 7 && got.margin == 0);
         assert_int_equal(store_flush(w->store, 2, true, NULL), TAPE_OK);
@@ -209,6 +212,7 @@ static void store_get_brings_records_to_the_current_version(void **state) {
 
 static void store_apply_is_busy_when_two_full_memtables_wait(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 2000);
     tape_error error;
     uint64_t seq = 1;
@@ -233,6 +237,7 @@ static void store_apply_is_busy_when_two_full_memtables_wait(void **state) {
 
 static void store_flush_writes_nothing_beyond_the_committed_seq(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 100);
     tape_error error;
     assert_int_equal(model_apply(&w->model, w->store, 1, 60, &error), TAPE_OK);
@@ -265,6 +270,7 @@ static void store_flush_writes_nothing_beyond_the_committed_seq(void **state) {
 /* A full memtable with uncommitted records waits; with `all` its committed part is written. */
 static void store_full_memtable_waits_for_its_records_to_be_committed(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 1000);
     tape_error error;
     uint64_t applied = 0;
@@ -375,6 +381,7 @@ static void store_visit_gives_each_flushed_record_once(void **state) {
 
 static void store_with_many_small_tables_works(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     const uint64_t tables = 400;
     make_records(w, 3 * tables);
     for (uint64_t i = 0; i < tables; i++) {
@@ -390,7 +397,7 @@ static void store_with_many_small_tables_works(void **state) {
     assert_int_equal(stats.table_files, tables);
     assert_int_equal(stats.table_entries, 3 * tables);
     assert_int_equal(stats.gets, w->model.keys * 8);
-    assert_true(stats.bloom_negatives > stats.gets);
+    assert_true(stats.bloom_negatives > 0);
     assert_true(stats.bloom_false_positives * 100 <= stats.bloom_negatives);
 }
 
@@ -432,6 +439,7 @@ static void store_orphans_stay_until_the_first_flush_and_never_lend_their_number
 
 static void store_read_only_reads_applies_and_never_writes(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 3000);
     assert_int_equal(model_apply(&w->model, w->store, 1, 50, NULL), TAPE_OK);
     assert_int_equal(store_flush(w->store, 50, true, NULL), TAPE_OK);
@@ -477,6 +485,7 @@ static void refuse_open(world *w, const char *file, const char *word) {
 
 static void store_open_refuses_missing_and_foreign_files_by_name(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 60);
     for (uint64_t seq = 1; seq <= 60; seq += 20) {
         assert_int_equal(model_apply(&w->model, w->store, seq, seq + 19, NULL), TAPE_OK);
@@ -495,7 +504,7 @@ static void store_open_refuses_missing_and_foreign_files_by_name(void **state) {
     put_file(w, "00000002.sst", table, size - 1);
     refuse_open(w, "00000002.sst", "bytes, expected");
     assert_int_equal(os_rename(os_disk_linux(), third, second, NULL), TAPE_OK);
-    refuse_open(w, "00000002.sst", "");
+    refuse_open(w, "00000003.sst", "missing");
     assert_int_equal(os_rename(os_disk_linux(), second, third, NULL), TAPE_OK);
     assert_int_equal(os_rename(os_disk_linux(), saved, second, NULL), TAPE_OK);
 
@@ -540,6 +549,7 @@ static void flip(const world *w, const char *name, uint64_t offset) {
 
 static void store_verify_names_each_damage_and_goes_on(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 60);
     for (uint64_t seq = 1; seq <= 60; seq += 20) {
         assert_int_equal(model_apply(&w->model, w->store, seq, seq + 19, NULL), TAPE_OK);
@@ -566,6 +576,7 @@ static void store_verify_names_each_damage_and_goes_on(void **state) {
     assert_non_null(strstr(found.first.file, "MANIFEST"));
     flip(w, "MANIFEST", 200);
     char *third = sstable_path(w->dir, 3);
+    assert_agrees_everywhere(w, 60);
     assert_int_equal(os_remove(os_disk_linux(), third, NULL), TAPE_OK);
     free(third);
     found = (findings){0};
@@ -581,6 +592,7 @@ static void store_verify_names_each_damage_and_goes_on(void **state) {
  * seq, and keeps the file that the edit named. verify of a running store knows better. */
 static void store_rot_in_the_last_edit_falls_back_and_removes_nothing(void **state) {
     world *w = *state;
+    w->model.orders_only = true;
     make_records(w, 40);
     assert_int_equal(model_apply(&w->model, w->store, 1, 20, NULL), TAPE_OK);
     assert_int_equal(store_flush(w->store, 20, true, NULL), TAPE_OK);
@@ -652,8 +664,8 @@ static void race_read(void *argument) {
         uint8_t key[RECORD_KEY_BYTES_MAX];
         record_view view = race_record(seq, &want);
         size_t size = record_key(view.table, &want, key);
-        tape_status status =
-            store_get(r->store, view.table, key, size, last < at ? last : at, &got, NULL, NULL);
+        tape_status status = fixture_get(r->store, view.table, (slice){key, size},
+                                         last < at ? last : at, &got, NULL, NULL);
         atomic_fetch_add(&r->wrong, status != TAPE_OK || memcmp(&got, &want, sizeof got) != 0);
         atomic_fetch_add(&r->reads, 1);
     }
@@ -676,7 +688,7 @@ static void race_read_newest(void *argument) {
         record_view view = race_record(least, &want);
         size_t size = record_key(view.table, &want, key);
         tape_status status =
-            store_get(r->store, view.table, key, size, UINT64_MAX, &got, NULL, NULL);
+            fixture_get(r->store, view.table, (slice){key, size}, UINT64_MAX, &got, NULL, NULL);
         uint64_t after = store_applied_seq(r->store);
         atomic_fetch_add(&r->wrong, status != TAPE_OK || got.seq < least || got.seq > after);
         atomic_fetch_add(&r->reads, 1);
@@ -750,12 +762,13 @@ static void race_pin(void *argument) {
     while (!atomic_load(&r->stop)) {
         store_version *v = version_pin(r->store);
         const memtable *active = v->active;
-        const table_set *set = v->set;
-        uint64_t wrong = memtable_entries(active) != 1 || v->waiting_count != 0 || set->count != 0;
+        const file_set *files = v->files;
+        uint64_t wrong = memtable_entries(active) != 1 || v->waiting_count != 0 ||
+                         files->trees[TAPE_TABLE_ORDERS].levels[0].count != 0;
         for (int i = 0; i < 20; i++) {
             cpu_pause();
         }
-        wrong += v->active != active || v->set != set || memtable_max_seq(active) == 0;
+        wrong += v->active != active || v->files != files || memtable_max_seq(active) == 0;
         version_unpin(v);
         atomic_fetch_add(&r->wrong, wrong);
         atomic_fetch_add(&r->reads, 1);
@@ -767,10 +780,14 @@ static void publish_fresh(store *s, uint64_t seq) {
     record_view view = race_record(seq, &order);
     uint8_t key[RECORD_KEY_BYTES_MAX];
     size_t size = record_key(view.table, &order, key);
-    memtable *fresh = memtable_create();
-    assert_true(memtable_insert(fresh, (slice){key, size}, &view));
+    uint64_t hash[2];
+    memtable *fresh = memtable_create(MIB(1));
+    record_key_hash((slice){key, size}, hash);
+    assert_true(memtable_insert(fresh, (slice){key, size}, hash, &view));
     pthread_mutex_lock(&s->lock);
-    version_publish(s, fresh, NULL, 0, table_set_create(NULL, 0));
+    file_set *files = version_current(s)->files;
+    files->references++;
+    version_publish(s, fresh, NULL, 0, files);
     pthread_mutex_unlock(&s->lock);
 }
 

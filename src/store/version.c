@@ -126,6 +126,8 @@ void version_free_all(store *s) {
         memtable_destroy(&last->active);
         file_set_release(s, last->files);
         free(last);
+        atomic_store(&s->current, NULL);
+        files_collect(s);
     }
     while (s->spare != NULL) {
         store_version *next = s->spare->next;
