@@ -434,6 +434,10 @@ MAKE(swapped_entries) {
     memcpy(kept, entry_at(data, index, 3), stride);
     memcpy(entry_at(data, index, 3), entry_at(data, index, 4), stride);
     memcpy(entry_at(data, index, 4), kept, stride);
+    uint8_t *tags = data + f->tags_offset;
+    uint8_t tag = tags[3];
+    tags[3] = tags[4];
+    tags[4] = tag;
 }
 MAKE(long_entry) {
     UNUSED;
