@@ -19,8 +19,10 @@
 
 #define THREADS_MAX 128
 #define PATHS_MAX 64
-/* A store is at rest when nothing was written for so long; one that does not come to rest fails. */
+/* A store is at rest when nothing was written for so long; one that does not come to rest fails. It
+ * takes itself for idle after 10 s, and looks every 5. */
 #define REST_QUIET_NS (BENCH_SECOND_NS / 2)
+#define IDLE_QUIET_NS (16 * BENCH_SECOND_NS)
 #define REST_NS_MAX (900 * BENCH_SECOND_NS)
 
 static char work_dir[512];
@@ -470,12 +472,12 @@ static uint64_t store_work(const tape_stats *stats) {
            stats->compact_moves;
 }
 
-void bench_store_rest(tape *db) {
+static void store_quiet(tape *db, int64_t quiet_ns) {
     bench_store_settle(db);
     int64_t deadline_ns = bench_now_ns() + REST_NS_MAX;
     int64_t quiet_since_ns = bench_now_ns();
     uint64_t work = 0;
-    while (bench_now_ns() - quiet_since_ns < REST_QUIET_NS) {
+    while (bench_now_ns() - quiet_since_ns < quiet_ns) {
         tape_stats stats = bench_store_stats(db);
         if (store_work(&stats) != work || stats.compaction_score >= 1) {
             work = store_work(&stats);
@@ -487,6 +489,14 @@ void bench_store_rest(tape *db) {
         }
         bench_sleep_ns(BENCH_SECOND_NS / 100);
     }
+}
+
+void bench_store_rest(tape *db) {
+    store_quiet(db, REST_QUIET_NS);
+}
+
+void bench_store_idle(tape *db) {
+    store_quiet(db, IDLE_QUIET_NS);
 }
 
 void bench_store_close(tape **db, const char *name) {

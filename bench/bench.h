@@ -146,8 +146,10 @@ tape_stats bench_store_stats(tape *db);
 void bench_store_applied(tape *db);
 /* Waits until all is durable and applied. */
 void bench_store_settle(tape *db);
-/* Waits until table files are as the store wants them: no compaction wanted, none running. */
+/* Waits until no compaction is wanted or running. */
 void bench_store_rest(tape *db);
+/* Waits on until the store has also done what it leaves for idle times. */
+void bench_store_idle(tape *db);
 void bench_store_close(tape **db, const char *name); /* and removes it */
 
 /* --- ticks: 96 B of struct, 128 B in the journal --- */
