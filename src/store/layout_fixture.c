@@ -29,10 +29,10 @@ static void random_text(layout *l, size_t keys, char *out, size_t size) {
     memcpy(out, text, length);
 }
 
-static void make_record(layout *l, uint64_t seq, size_t keys) {
+static void make_record(layout *l, uint64_t seq, uint16_t id, size_t keys) {
     layout_record *r = &l->records[seq - 1];
-    const tape_table_info *table =
-        record_table((uint16_t)(1 + random_below(&l->random, TAPE_TABLE_COUNT)));
+    uint16_t any = (uint16_t)(1 + random_below(&l->random, TAPE_TABLE_COUNT));
+    const tape_table_info *table = record_table(id == 0 ? any : id);
     memset(r, 0, sizeof *r);
     for (size_t i = 16; i < table->size_bytes; i += 8) {
         store_u64(r->payload + i, random_next(&l->random));
@@ -63,7 +63,8 @@ static int compare_records(const void *a, const void *b) {
     return order != 0 ? order : (x->view.seq < y->view.seq) - (x->view.seq > y->view.seq);
 }
 
-layout *layout_create(uint64_t seed, size_t count, size_t keys, const store_options *options) {
+layout *layout_create(uint64_t seed, uint16_t table, size_t count, size_t keys,
+                      const store_options *options) {
     layout *l = mem_zalloc(sizeof *l);
     store_options o = options != NULL ? *options : (store_options){0};
     l->random = seed;
@@ -77,7 +78,7 @@ layout *layout_create(uint64_t seed, size_t count, size_t keys, const store_opti
     l->records = mem_alloc((count + 1) * sizeof *l->records);
     l->sorted = mem_alloc((count + 1) * sizeof(layout_record *));
     for (size_t i = 0; i < count; i++) {
-        make_record(l, i + 1, keys);
+        make_record(l, i + 1, table, keys);
         l->sorted[i] = &l->records[i];
     }
     qsort(l->sorted, count, sizeof(layout_record *), compare_records);
@@ -142,6 +143,7 @@ void layout_publish(layout *l, memtable *active, memtable *const *waiting, size_
                     const manifest_entry *entries, size_t entry_count, uint64_t applied) {
     manifest m = {.entries = (manifest_entry *)entries, .entry_count = entry_count};
     store *s = l->store;
+    memcpy(m.history_seq, l->history_seq, sizeof m.history_seq);
     pthread_mutex_lock(&s->lock);
     version_publish(s, active, waiting, waiting_count, file_set_load(&m));
     atomic_store(&s->applied_seq, applied);
@@ -234,16 +236,6 @@ void layout_spread(layout *l, uint64_t last) {
         if (random_below(&l->random, 2) == 0) {
             copy_a_level(l, table);
         }
-    }
-    publish_places(l, last);
-}
-
-void layout_settle(layout *l, uint64_t last) {
-    for (size_t i = 0; i < l->count; i++) {
-        layout_record *r = &l->records[i];
-        r->places = r->view.seq > last       ? 0
-                    : r->view.seq > last / 2 ? 2
-                                             : 1u << (BIT_LEVEL + STORE_LEVELS - 1);
     }
     publish_places(l, last);
 }

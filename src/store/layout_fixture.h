@@ -23,18 +23,19 @@ typedef struct layout {
     size_t count;
     layout_record **sorted; /* by key, the newest first */
     uint64_t next_number;
+    uint64_t history_seq[STORE_TABLES]; /* of versions that are published from now on */
 } layout;
 
-/* `count` records with about `keys` keys for each table whose keys are texts; nothing lies anywhere
- * yet. `options` may be NULL; its disk and places are the layout's own. */
-layout *layout_create(uint64_t seed, size_t count, size_t keys, const store_options *options);
+/* `count` records of one table (0: of all), with about `keys` keys for each table whose keys are
+ * texts; nothing lies anywhere yet. `options` may be NULL; its disk and names are the layout's own.
+ */
+layout *layout_create(uint64_t seed, uint16_t table, size_t count, size_t keys,
+                      const store_options *options);
 void layout_destroy(layout **l);
 
 /* Lays the records up to `last` out anew: a part in memtables, the rest in files of every level, as
  * flushes and compactions may leave them, some at two levels. Makes that the present version. */
 void layout_spread(layout *l, uint64_t last);
-/* The same with everything in memory in one waiting memtable, and in files of level 6 otherwise. */
-void layout_settle(layout *l, uint64_t last);
 /* Writes records as one table file; asserts that it works. */
 sstable_info layout_write(layout *l, layout_record *const *records, size_t count,
                           sstable_codec codec);

@@ -74,7 +74,7 @@ static void merge_gives_every_record_once_in_order(void **state) {
     (void)state;
     size_t given = 0;
     for (uint64_t seed = 1; seed <= 12; seed++) {
-        layout *l = layout_create(seed, 1200, 1 + seed * 9, NULL);
+        layout *l = layout_create(seed, 0, 1200, 1 + seed * 9, NULL);
         layout_spread(l, 1 + random_below(&l->random, 1200));
         for (uint16_t table = 1; table <= TAPE_TABLE_COUNT; table++) {
             world w;
@@ -105,7 +105,7 @@ static void merge_gives_every_record_once_in_order(void **state) {
 static void merge_seek_finds_the_neighbour_of_any_place(void **state) {
     (void)state;
     for (uint64_t seed = 21; seed <= 24; seed++) {
-        layout *l = layout_create(seed, 1200, 60, NULL);
+        layout *l = layout_create(seed, 0, 1200, 60, NULL);
         layout_spread(l, 1200);
         for (uint16_t table = 1; table <= TAPE_TABLE_COUNT; table++) {
             world w;
@@ -142,8 +142,7 @@ static void merge_orders_keys_whatever_they_share(void **state) {
     (void)state;
     enum { COUNT = 4000, SOURCES = 7 };
     const tape_table_info *table = record_table(TAPE_TABLE_ORDERS);
-    store_options options = {0};
-    layout *l = layout_create(31, 0, 1, &options);
+    layout *l = layout_create(31, 0, 0, 1, NULL);
     for (int round = 0; round < 8; round++) {
         memtable *tables[SOURCES];
         merge *m = merge_create(l->store, table);
@@ -201,7 +200,7 @@ static void merge_orders_keys_whatever_they_share(void **state) {
 
 static void merge_takes_equal_records_from_the_source_added_first(void **state) {
     (void)state;
-    layout *l = layout_create(41, 300, 20, NULL);
+    layout *l = layout_create(41, 0, 300, 20, NULL);
     layout_record *chosen[300];
     table_file files[4];
     table_file *one[4];
@@ -253,7 +252,7 @@ static void merge_takes_equal_records_from_the_source_added_first(void **state) 
 /* Damage in the middle file of a level: what lies before and behind it is still given. */
 static void merge_ends_with_the_error_of_a_source(void **state) {
     (void)state;
-    layout *l = layout_create(51, 600, 500, NULL);
+    layout *l = layout_create(51, 0, 600, 500, NULL);
     layout_record *chosen[600];
     size_t count = 0;
     const tape_table_info *table = record_table(TAPE_TABLE_TRADES);
@@ -307,7 +306,7 @@ static void merge_ends_with_the_error_of_a_source(void **state) {
 
 static void merge_of_nothing_gives_nothing(void **state) {
     (void)state;
-    layout *l = layout_create(61, 200, 20, NULL);
+    layout *l = layout_create(61, 0, 200, 20, NULL);
     merge *m = merge_create(l->store, record_table(TAPE_TABLE_ORDERS));
     record_view got;
     bool found = true;
