@@ -1,7 +1,8 @@
 /* compact.c: bringing table files down the levels. README.md has the policy and why.
  *
  * A compaction takes a fixed set of a table's files and an output level at or below all of them.
- * Files whose ranges overlap form a group. A group of one file moves: only the manifest changes. A
+ * Files above the output level that may have keys in common, and files of it whose places they
+ * overlap, form a group. A group of one file moves: only the manifest changes. A
  * larger group is merged in steps; a step ends at the end of one of its files of the output level,
  * and is an edit of its own: the files written since the last step replace that file. So a step
  * needs little room, a crash or an error loses one step, and what was done stays done. Until the
@@ -11,8 +12,8 @@
  * Invariants
  *  K1 For one key, everything in a level is newer than everything in the levels below it, and in a
  *     file of level 0 newer than in those before it, but for exact copies.
- *  K2 So a file above the output level goes only when nothing older that overlaps it remains above
- *     the output level: else a reader would meet the older version first.
+ *  K2 So a file above the output level goes only when no older one that may have the same keys
+ *     remains above the output level: else a reader would meet the older version first.
  *  K3 Files of the output level never overlap: a step ends where no file of it is cut in two.
  *  K4 What a step leaves out no open pin shows (retention.c).
  *
@@ -37,6 +38,7 @@ typedef struct input {
     bool consumed; /* all of it has been merged */
     bool removed;  /* by an edit */
     bool released; /* `file` is not to be touched any more */
+    table_file *ends;
 } input;
 
 typedef struct input_list {
@@ -88,8 +90,13 @@ static bool ends_before(const table_file *a, const table_file *b) {
     return place_compare(max_key(a), a->info.last_seq, min_key(b), b->info.first_seq) < 0;
 }
 
-static bool overlap(const table_file *a, const table_file *b) {
-    return !ends_before(a, b) && !ends_before(b, a);
+static bool ends_after(const table_file *a, const table_file *b) {
+    return place_compare(max_key(a), a->info.last_seq, max_key(b), b->info.last_seq) > 0;
+}
+
+/* Whether some key may be in both. */
+static bool share_keys(const table_file *a, const table_file *b) {
+    return slice_compare(max_key(a), min_key(b)) >= 0 && slice_compare(max_key(b), min_key(a)) >= 0;
 }
 
 /* Newer sources first: a lower level, at level 0 a higher seq. */
@@ -145,12 +152,12 @@ static tape_status finish_output(compaction *c, tape_error *error) {
     return status;
 }
 
-/* K2: whether an older input above the output level that overlaps it stays. */
+/* K2: whether an older input above the output level that may have the same keys stays. */
 static bool shields_older(const compaction *c, const input *in) {
     for (size_t i = 0; i < c->group.count; i++) {
         const input *other = &c->group.items[i];
         if (other != in && !other->removed && other->level != c->output_level &&
-            is_newer(in, other) && overlap(in->file, other->file)) {
+            is_newer(in, other) && share_keys(in->file, other->file)) {
             return true;
         }
     }
@@ -415,20 +422,37 @@ static bool wants_rewrite(const compaction *c, const input *in, bool forced) {
     return forced && droppable && info->min_append_ts <= cutoff_ns;
 }
 
+/* For each file above the output level: the file that ends last among those that it shares keys
+ * with, directly or through others. `inputs` in the order of places. */
+static void find_ends(const compaction *c, input_list inputs) {
+    size_t first = SIZE_MAX; /* of the files seen so far that share keys */
+    for (size_t i = 0; i < inputs.count; i++) {
+        input *in = &inputs.items[i];
+        in->ends = in->file;
+        if (in->level == c->output_level) {
+            continue;
+        }
+        if (first != SIZE_MAX &&
+            slice_compare(max_key(inputs.items[first].ends), min_key(in->file)) >= 0) {
+            table_file *ends = inputs.items[first].ends;
+            in->ends = ends_after(ends, in->file) ? ends : in->file;
+            inputs.items[first].ends = in->ends;
+        } else {
+            first = i;
+        }
+    }
+}
+
 /* `inputs` in the order of places. */
 static tape_status compact_groups(compaction *c, input_list inputs, bool forced,
                                   tape_error *error) {
     tape_status status = TAPE_OK;
+    find_ends(c, inputs);
     for (size_t first = 0; first < inputs.count && status == TAPE_OK;) {
-        /* `reach` ends last of the group so far. */
-        const table_file *reach = inputs.items[first].file;
+        const table_file *reach = inputs.items[first].ends;
         size_t end = first + 1;
         while (end < inputs.count && !ends_before(reach, inputs.items[end].file)) {
-            if (place_compare(max_key(inputs.items[end].file),
-                              inputs.items[end].file->info.last_seq, max_key(reach),
-                              reach->info.last_seq) > 0) {
-                reach = inputs.items[end].file;
-            }
+            reach = ends_after(reach, inputs.items[end].ends) ? reach : inputs.items[end].ends;
             end++;
         }
         c->group = (input_list){inputs.items + first, end - first};
@@ -471,7 +495,7 @@ static void keep_within(input_list *list, const record_key_bounds *bounds) {
             const table_file *f = list->items[i].file;
             bool keep = slice_compare(max_key(f), low) >= 0 && slice_compare(min_key(f), high) < 0;
             for (size_t k = 0; k < list->count && !keep && !kept[i]; k++) {
-                keep = kept[k] && overlap(f, list->items[k].file);
+                keep = kept[k] && share_keys(f, list->items[k].file);
             }
             more = more || (keep && !kept[i]);
             kept[i] = kept[i] || keep;

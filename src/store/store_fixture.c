@@ -140,8 +140,9 @@ bool model_agrees(const model *m, store *s, uint32_t key, uint64_t at) {
                            memcmp(got, want->payload, table->size_bytes) == 0) {
         return true;
     }
-    fprintf(stderr, "key %u at %" PRIu64 ": wanted seq %" PRIu64 ", got %s %s\n", key, at,
-            want == NULL ? 0 : load_u64(want->payload), tape_status_name(status),
-            status == TAPE_OK ? "another record" : error.text);
+    fprintf(stderr, "key %u at %" PRIu64 ": wanted seq %" PRIu64 ", got %s %s seq %" PRIu64 "\n",
+            key, at, want == NULL ? 0 : load_u64(want->payload), tape_status_name(status),
+            status == TAPE_OK ? "another record," : error.text,
+            status == TAPE_OK ? load_u64(got) : 0);
     return false;
 }
