@@ -132,7 +132,6 @@ static tape_open_options tape_options(const workload *w) {
     tape_open_options_init(&options);
     options.memtable_bytes = w->memtable_bytes;
     options.table_bytes = w->table_bytes;
-    options.level_bytes = w->level_bytes;
     options.retain_bytes = RETAIN_BYTES;
     options.background_cpu = 2;
     options.keep_ns[TAPE_TABLE_ORDERS] = 1;

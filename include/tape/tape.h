@@ -73,10 +73,11 @@ typedef struct tape_open_options {
      * append of a newer one (the newest always stays). 0 (default): everything is kept. SQL and the
      * journal are not concerned. */
     int64_t keep_ns[TAPE_TABLE_COUNT + 1];
-    uint64_t table_bytes;      /* size of table files below level 0; default 64 MiB */
-    uint64_t level_bytes;      /* least size of the level that level 0 goes into; default 256 MiB */
-    int pack_level;            /* table files from this level on are packed; default 0: none */
-    tape_pack pack;            /* how; default TAPE_PACK_LZ4 */
+    uint64_t table_bytes; /* size of table files below level 0; default 64 MiB */
+    double upper_share;   /* what lies above a table's last level is merged into it when it takes
+                             this share of its bytes: more room spent, less rewritten; default 0.2 */
+    int pack_level;       /* table files from this level on are packed; default 0: none */
+    tape_pack pack;       /* how; default TAPE_PACK_LZ4 */
     uint32_t mapped_files_max; /* table files kept mapped; default 32768 */
     double background_cpu;     /* cores that compaction may take while nothing presses, 0.05 to 8;
                                   default 0.25. More when level 0 has fallen behind. */

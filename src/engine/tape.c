@@ -21,7 +21,9 @@
 #define COLUMNS_BYTES_DEFAULT GIB(4)
 #define QUERY_BYTES_DEFAULT GIB(2)
 #define TABLE_BYTES_DEFAULT MIB(64)
-#define LEVEL_BYTES_DEFAULT MIB(256)
+#define UPPER_SHARE_DEFAULT 0.2
+#define UPPER_SHARE_MIN 0.01
+#define UPPER_SHARE_MAX 1.0
 #define MAPPED_FILES_DEFAULT 32768
 #define BACKGROUND_CPU_DEFAULT 0.25
 #define BACKGROUND_CPU_MIN 0.05
@@ -175,7 +177,7 @@ void tape_open_options_init(tape_open_options *options) {
         .retain_bytes = UINT64_MAX,
         .journal_cpu = -1,
         .table_bytes = TABLE_BYTES_DEFAULT,
-        .level_bytes = LEVEL_BYTES_DEFAULT,
+        .upper_share = UPPER_SHARE_DEFAULT,
         .pack = TAPE_PACK_LZ4,
         .mapped_files_max = MAPPED_FILES_DEFAULT,
         .background_cpu = BACKGROUND_CPU_DEFAULT,
@@ -247,13 +249,14 @@ static tape_status open_check_options(const tape_open_options *o, tape_error *er
         status = check_at_least("table_bytes", o->table_bytes, MIB(1), error);
     }
     if (status == TAPE_OK) {
-        status = check_at_least("level_bytes", o->level_bytes, MIB(1), error);
-    }
-    if (status == TAPE_OK) {
         status = check_at_least("mapped_files_max", o->mapped_files_max, 1, error);
     }
     if (status != TAPE_OK) {
         return status;
+    }
+    if (!(o->upper_share >= UPPER_SHARE_MIN && o->upper_share <= UPPER_SHARE_MAX)) {
+        return error_set(error, TAPE_INVALID, "upper_share is %g: it must be a share from %g to %g",
+                         o->upper_share, UPPER_SHARE_MIN, UPPER_SHARE_MAX);
     }
     if (o->pack_level < 0 || o->pack_level >= STORE_LEVELS) {
         return error_set(error, TAPE_INVALID,
@@ -286,6 +289,7 @@ static tape_status open_store(tape *db, const journal_identity *identity, tape_e
         .store_id = identity->store_id,
         .memtable_bytes = o->memtable_bytes,
         .table_bytes = o->table_bytes,
+        .upper_share = o->upper_share,
         .pack_level = o->pack == TAPE_PACK_NONE ? 0 : (uint32_t)o->pack_level,
         .pack_codec = (uint16_t)o->pack,
         .mapped_max = o->mapped_files_max,
