@@ -1,65 +1,171 @@
-/* What memtable.c asks of the structure that keeps the order: skiplist.c. Another structure takes
- * its place by offering these functions over the same entries. */
+/* What the files of this module share. README.md says how the parts work together. */
 #ifndef MEMTABLE_INTERNAL_H
 #define MEMTABLE_INTERNAL_H
 
 #include "memtable/memtable.h"
 
-/* One version of one record; the encoded key and the payload follow, see entry_key, entry_payload.
- */
+_Static_assert(sizeof(void *) == 8, "addresses are packed into words of 64 bits");
+
+/* Where addresses share a word with something else: they have at most 48 bits. */
+#define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
+
+/* --- memory.c: runs of memory that are freed all at once --- */
+
+typedef struct memory_block memory_block;
+/* Zero-initialised it is empty; nothing is taken before the first run. One thread. */
+typedef struct memory {
+    memory_block *head;
+    uint64_t used_bytes;     /* handed out, and what was left over at the ends of blocks */
+    uint64_t reserved_bytes; /* taken from the system */
+    uint64_t reserved_max;   /* 0: no limit */
+} memory;
+/* Not zero-filled. `align` is a power of two up to 64. NULL when memory is exhausted. */
+void *memory_take(memory *m, size_t size, size_t align);
+/* Gives the run back that was taken last, unless another was taken since. */
+void memory_give_back(memory *m, const void *run, size_t size);
+void memory_deinit(memory *m);
+
+/* --- versions.c: entries, and the versions of one key from the newest to the oldest --- */
+
+/* One version of one record. */
 typedef struct memtable_entry {
     uint64_t seq;
     int64_t append_ts;
+    _Atomic(struct memtable_entry *) newer; /* the next version of the key; NULL: none yet */
+    const struct memtable_entry *older;     /* NULL in a key's first version */
+    uint64_t jump; /* an address, the entry's rank << 48, the rank there << 56: see versions.c */
     uint32_t size; /* of the payload */
     uint16_t version;
     uint8_t flags;
-    uint8_t key_size;
-    uint8_t bytes[];
+    uint8_t table;
+    uint8_t payload[];
 } memtable_entry;
+#define ENTRY_ALIGN 16u
+_Static_assert(offsetof(memtable_entry, payload) % ENTRY_ALIGN == 0, "payloads are aligned");
 
-/* The payload starts at a multiple of 8, as a record's struct wants. */
-#define ENTRY_ALIGN 8u
-_Static_assert(offsetof(memtable_entry, bytes) % ENTRY_ALIGN == 0, "the key starts aligned");
+/* Sets what ties a filled entry to the version before it (NULL: none). */
+void versions_link(memtable_entry *e, const memtable_entry *newest);
+/* The newest version with seq <= at, from `newest` on back; NULL when all are later. */
+const memtable_entry *versions_at(const memtable_entry *newest, uint64_t at);
 
-static inline slice entry_key(const memtable_entry *e) {
-    return (slice){e->bytes, e->key_size};
+static inline int entry_compare_key(slice key, const memtable_entry *e) {
+    return record_key_compare(record_table(e->table), key, e->payload);
 }
 
-static inline const uint8_t *entry_payload(const memtable_entry *e) {
-    return e->bytes + ALIGN_UP(e->key_size, ENTRY_ALIGN);
-}
-
-/* Below 0: (key, seq) stands before the entry; 0: it is the entry's; above 0: after it. */
-static inline int entry_compare(slice key, uint64_t seq, const memtable_entry *e) {
-    int order = slice_compare(key, entry_key(e));
-    if (order != 0) {
-        return order;
+static inline void entry_prefetch(const memtable_entry *e) {
+    for (size_t at = 0; at < 3 * (size_t)CACHE_LINE_BYTES; at += CACHE_LINE_BYTES) {
+        __builtin_prefetch((const uint8_t *)e + at);
     }
-    return (seq < e->seq) - (seq > e->seq);
 }
 
-/* 4^SKIPLIST_HEIGHT_MAX entries are found in about as many steps as a balanced tree would take. */
-#define SKIPLIST_HEIGHT_MAX 12
-/* In front of each entry lies its tower: the next entry of level l at link [-1 - l]. The head is a
- * tower without an entry. */
-typedef _Atomic(memtable_entry *) skiplist_link;
+static inline void entry_view(const memtable_entry *e, record_view *out) {
+    *out = (record_view){
+        .table = record_table(e->table),
+        .payload = e->payload,
+        .size = e->size,
+        .version = e->version,
+        .flags = e->flags,
+        .seq = e->seq,
+        .ts = (int64_t)load_u64(e->payload + 8),
+        .append_ts = e->append_ts,
+    };
+}
 
-typedef struct skiplist {
-    skiplist_link head[SKIPLIST_HEIGHT_MAX];
-    _Atomic int height; /* levels in use, at least 1 */
-    uint64_t random;
-} skiplist;
+/* --- hash_index.c: key -> newest version --- */
 
-void skiplist_init(skiplist *list);
-/* Room for an entry of `bytes`, whose fields the caller then fills. NULL when memory is exhausted.
+typedef struct index_directory index_directory;
+typedef struct hash_index {
+    _Atomic(index_directory *) directory; /* NULL: no key yet */
+    memory *memory;
+    uint32_t line_mask; /* lines of a page - 1 */
+} hash_index;
+/* Where a key's entry is, or would go: good until the next insert. */
+typedef struct index_place {
+    _Atomic uint64_t *slot;
+    uint64_t beside; /* what the slot holds besides the address */
+} index_place;
+
+void hash_index_init(hash_index *x, memory *m, uint64_t bytes_expected);
+/* `hash` is the first of record_key_hash. */
+memtable_entry *hash_index_find(const hash_index *x, slice key, uint64_t hash);
+void hash_index_prefetch(const hash_index *x, uint64_t hash);
+/* The writer's: makes sure that there is a place for the key. *found is its newest version or NULL.
+ * False when memory is exhausted. */
+bool hash_index_reserve(hash_index *x, slice key, uint64_t hash, index_place *place,
+                        memtable_entry **found);
+/* Puts the entry there: readers find it from now on. */
+void hash_index_put(hash_index *x, const index_place *place, uint64_t hash, memtable_entry *e,
+                    bool first);
+
+/* --- key_order.c: the keys of one table, each by its first version, in order --- */
+
+typedef struct order_node order_node;
+/* Eight bytes of an entry's key, in an order-preserving word, beside the entry. */
+typedef struct order_pair {
+    uint64_t word;
+    const memtable_entry *entry;
+} order_pair;
+
+typedef struct order_nodes {
+    order_node *first;
+    uint32_t count;
+} order_nodes;
+typedef struct order_child order_child;
+/* What the orders of all tables share: memory for nodes, and room for the writer to work in. */
+typedef struct order_pool {
+    memory *memory;
+    uint32_t node_keys; /* room in a node */
+    order_nodes free_leaves, free_inner;
+    order_pair *pairs, *scratch; /* node_keys + 1 each */
+    order_child *children;
+} order_pool;
+void order_pool_init(order_pool *p, memory *m, uint64_t bytes_expected);
+
+typedef struct key_order {
+    _Atomic(order_node *) root; /* NULL: no key yet */
+    order_pool *pool;
+    /* The writer's: the leaf of the greatest keys, and the greatest. */
+    order_node *last;
+    uint8_t greatest[RECORD_KEY_BYTES_MAX];
+    size_t greatest_size;
+} key_order;
+/* The writer's: adds a key that is not there. False, with nothing added, when memory is exhausted.
  */
-memtable_entry *skiplist_allocate(skiplist *list, arena *memory, size_t bytes, int *height);
-/* Makes a filled entry visible to readers. Its (key, seq) must not be there yet. */
-void skiplist_link_entry(skiplist *list, memtable_entry *entry, int height);
-/* The first entry at or after (key, seq) in the order; NULL when there is none. */
-const memtable_entry *skiplist_seek(const skiplist *list, slice key, uint64_t seq);
-/* The last entry before (key, seq); NULL when there is none. */
-const memtable_entry *skiplist_seek_before(const skiplist *list, slice key, uint64_t seq);
-const memtable_entry *skiplist_next(const memtable_entry *entry);
+bool key_order_insert(key_order *o, slice key, const memtable_entry *first);
+
+/* A reader's copy of one leaf: neighbouring keys, in order. */
+typedef struct order_run {
+    const memtable_entry *low;  /* the leaf's keys are >= its key; NULL: there is no leaf before */
+    const memtable_entry *high; /* and < its; NULL: there is no leaf behind */
+    uint32_t count;
+    uint32_t skip; /* bytes that all keys share */
+    uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
+    order_pair *pairs, *scratch; /* node_keys each */
+} order_run;
+/* Copies the leaf in whose range the key falls; with `before`, that in whose range the keys just
+ * before it fall. False when there is no key at all. Any thread. */
+bool key_order_read(const key_order *o, slice key, bool before, order_run *run);
+/* The first pair whose key is >= `key`; run->count when there is none. */
+uint32_t order_run_seek(const order_run *run, slice key);
+
+/* --- order_sort.c --- */
+/* Sorts by key. pairs[0 .. sorted) are in order already; words are of the same place in all keys
+ * and no word after an equal one is known to be in order. `scratch` has room for `count`. True when
+ * words alone did not decide. */
+bool order_sort(order_pair *pairs, size_t sorted, size_t count, order_pair *scratch);
+
+/* --- the table --- */
+
+struct memtable {
+    hash_index index;
+    key_order orders[TAPE_TABLE_COUNT + 1]; /* by catalogue id */
+    order_pool pool;
+    uint8_t apart[CACHE_LINE_BYTES]; /* readers' lines above, the writer's below */
+    memory memory;
+    _Atomic uint64_t entries;
+    _Atomic uint64_t bytes;
+    _Atomic uint64_t min_seq;
+    _Atomic uint64_t max_seq;
+};
 
 #endif

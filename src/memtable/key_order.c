@@ -1,0 +1,524 @@
+/* key_order.c: the keys of one table in order, each by its first version. The writer's part.
+ *
+ * A tree of wide nodes. A leaf is a run of keys: first a part in order, then a tail as they came.
+ * An insert only puts its key behind the tail; a leaf that is full is sorted and split. Keys that
+ * come in order extend the sorted part, so that they are never sorted, and the leaf behind a full
+ * one starts empty. Inner nodes hold their children in order.
+ *
+ * A node has for each key a word: the eight bytes after `skip` bytes that all its keys share and
+ * the node has in `prefix`. Nearly all comparisons are of words; equal ones are settled by the keys
+ * in the entries.
+ *
+ * Invariants
+ *  K1 A leaf's keys are >= that of its low entry and < that of the next leaf's low entry. An inner
+ *     node has its children's low entries; that of its first child is not looked at.
+ *  K2 A leaf changes only by a key more behind the others; an inner node only by a child more
+ * behind the others, or by a node with the same keys in the place of one. All else is done on
+ * copies, and one store puts what is complete in the place of what it replaces. K3 A node's version
+ * is even while the node is in the tree and odd otherwise, and only rises. What was taken out of
+ * the tree is used again for another node of its kind, leaf or inner.
+ *
+ * Threads: one writer. A reader notes a node's version before it reads from it and looks at it
+ * again afterwards: unchanged, the node was in the tree all the while. So it knows that the address
+ * of a child is one before it follows it, and that what it read belongs together. Stores that
+ * readers may see are releases and their loads acquires, in the order they stand in. Failure: all
+ * memory that a change may need is taken before it begins. */
+#include "memtable/order_node.h"
+
+#define LEAF_SHARE_LOG2 16u
+#define NODE_KEYS_MIN 32u
+#define NODE_KEYS_MAX 512u
+/* A tree this high has more keys than there are addresses. */
+#define LEVELS_MAX 16u
+
+/* From the root to a leaf. */
+typedef struct order_path {
+    uint32_t height; /* the root's level */
+    struct {
+        order_node *node;
+        uint32_t at;     /* the child taken */
+    } steps[LEVELS_MAX]; /* by level */
+} order_path;
+
+/* What inner nodes are made of. */
+struct order_child {
+    order_node *node;
+    const memtable_entry *low;
+    uint64_t word;
+};
+
+void order_pool_init(order_pool *p, memory *m, uint64_t bytes_expected) {
+    uint32_t keys = NODE_KEYS_MIN;
+    while (keys < NODE_KEYS_MAX && keys < bytes_expected >> LEAF_SHARE_LOG2) {
+        keys *= 2;
+    }
+    *p = (order_pool){.memory = m, .node_keys = keys};
+}
+
+/* --- nodes --- */
+
+static uint32_t relaxed(const _Atomic uint32_t *at) {
+    return atomic_load_explicit(at, memory_order_relaxed);
+}
+
+static void release(_Atomic uint64_t *at, uint64_t value) {
+    atomic_store_explicit(at, value, memory_order_release);
+}
+
+static void release32(_Atomic uint32_t *at, uint32_t value) {
+    atomic_store_explicit(at, value, memory_order_release);
+}
+
+static bool scratch_reserve(order_pool *p) {
+    if (p->children == NULL) {
+        size_t count = p->node_keys + 1;
+        p->pairs = memory_take(p->memory, count * sizeof *p->pairs, CACHE_LINE_BYTES);
+        p->scratch = memory_take(p->memory, count * sizeof *p->scratch, CACHE_LINE_BYTES);
+        p->children = memory_take(p->memory, count * sizeof *p->children, CACHE_LINE_BYTES);
+    }
+    return p->children != NULL;
+}
+
+static order_node *node_create(const order_pool *p, bool leaf) {
+    size_t bytes = sizeof(order_node) + (leaf ? 2 : 3) * p->node_keys * sizeof(uint64_t);
+    order_node *n = memory_take(p->memory, bytes, CACHE_LINE_BYTES);
+    if (n != NULL) {
+        memset(n, 0, bytes);
+        n->room = p->node_keys;
+        atomic_init(&n->version, 1); /* K3 */
+    }
+    return n;
+}
+
+static void list_push(order_nodes *list, order_node *n) {
+    n->next_free = list->first;
+    list->first = n;
+    list->count++;
+}
+
+/* So many can then be taken without failure. */
+static bool pool_reserve(order_pool *p, uint32_t leaves, uint32_t inner) {
+    if (!scratch_reserve(p)) {
+        return false;
+    }
+    for (uint32_t inner_turn = 0; inner_turn < 2; inner_turn++) {
+        order_nodes *list = inner_turn ? &p->free_inner : &p->free_leaves;
+        while (list->count < (inner_turn ? inner : leaves)) {
+            order_node *n = node_create(p, !inner_turn);
+            if (n == NULL) {
+                return false;
+            }
+            list_push(list, n);
+        }
+    }
+    return true;
+}
+
+static order_node *node_take(order_pool *p, uint32_t level) {
+    order_nodes *list = level == 0 ? &p->free_leaves : &p->free_inner;
+    order_node *n = list->first;
+    ASSERT(n != NULL);
+    list->first = n->next_free;
+    list->count--;
+    release32(&n->level, level);
+    return n;
+}
+
+/* The node is complete: it may be linked. */
+static void node_ready(order_node *n) {
+    uint64_t version = atomic_load_explicit(&n->version, memory_order_relaxed);
+    ASSERT(version % 2 == 1); /* K3 */
+    release(&n->version, version + 1);
+}
+
+/* Nothing links to the node any more. */
+static void node_retire(order_pool *p, order_node *n) {
+    uint64_t version = atomic_load_explicit(&n->version, memory_order_relaxed);
+    ASSERT(version % 2 == 0); /* K3 */
+    release(&n->version, version + 1);
+    list_push(relaxed(&n->level) == 0 ? &p->free_leaves : &p->free_inner, n);
+}
+
+static void node_set_prefix(order_node *n, const order_key *k, uint32_t skip) {
+    release32(&n->skip, skip);
+    for (uint32_t i = 0; i < (skip + 7) / 8; i++) {
+        release(&n->prefix[i], load_u64(k->bytes + (size_t)i * 8));
+    }
+}
+
+/* Whether the key has the prefix; *shared is how much of it. */
+static bool node_fits(const order_node *n, const order_key *k, uint32_t *shared) {
+    uint32_t skip = relaxed(&n->skip);
+    for (uint32_t i = 0; i < (skip + 7) / 8; i++) {
+        uint64_t there = atomic_load_explicit(&n->prefix[i], memory_order_relaxed);
+        uint64_t differ = there ^ load_u64(k->bytes + (size_t)i * 8);
+        uint32_t same = differ == 0 ? 8 : (uint32_t)__builtin_ctzll(differ) / 8;
+        if (differ != 0 && i * 8 + same < skip) {
+            *shared = i * 8 + same;
+            return false;
+        }
+    }
+    *shared = skip;
+    return true;
+}
+
+/* A good `skip` for keys of which these are the first and the last: not so far that words reach
+ * beyond the end of keys, so that keys to come fit as well. */
+static uint32_t choose_skip(const order_key *first, const order_key *last) {
+    size_t longer = first->size > last->size ? first->size : last->size;
+    size_t skip = longer > sizeof(uint64_t) ? longer - sizeof(uint64_t) : 0;
+    size_t shared = 0;
+    while (shared < skip && first->bytes[shared] == last->bytes[shared]) {
+        shared++;
+    }
+    return (uint32_t)shared;
+}
+
+static uint64_t entry_word(const memtable_entry *e, uint32_t skip) {
+    order_key k;
+    order_key_of(&k, e);
+    return order_key_word(&k, skip);
+}
+
+static void descend(const key_order *o, const order_key *k, order_path *path) {
+    order_node *n = atomic_load_explicit(&o->root, memory_order_relaxed);
+    path->height = relaxed(&n->level);
+    for (uint32_t level = path->height;; level--) {
+        path->steps[level].node = n;
+        if (level == 0) {
+            return;
+        }
+        path->steps[level].at = node_child_at(n, k, false);
+        n = node_child(n, path->steps[level].at);
+    }
+}
+
+/* --- inner nodes --- */
+
+static void children_set_words(order_child *children, uint32_t count, uint32_t skip) {
+    for (uint32_t i = 1; i < count; i++) {
+        __builtin_prefetch(children[i].low->payload);
+        __builtin_prefetch(children[i].low->payload + CACHE_LINE_BYTES);
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        children[i].word = entry_word(children[i].low, skip);
+    }
+}
+
+/* `skip` is what the children's words are of; a greater one is used where their keys allow it and
+ * `again` says that reading all keys again is worth it. */
+static order_node *inner_build(order_pool *p, uint32_t level, order_child *children, uint32_t count,
+                               uint32_t skip, bool again) {
+    order_node *n = node_take(p, level);
+    order_key first = {0};
+    order_key last = {0};
+    const memtable_entry *low = children[count > 1 ? 1 : 0].low;
+    if (low != NULL) {
+        order_key_of(&first, low);
+        order_key_of(&last, children[count - 1].low);
+    }
+    uint32_t best = choose_skip(&first, &last);
+    if (best < skip || (again && best > skip)) {
+        skip = best;
+        children_set_words(children, count, skip);
+    }
+    node_set_prefix(n, &first, skip);
+    for (uint32_t i = 0; i < count; i++) {
+        release(&n->words[i], i == 0 ? 0 : children[i].word);
+        release(&node_links(n)[i], (uintptr_t)children[i].node);
+        release(&node_lows(n)[i], (uintptr_t)children[i].low);
+    }
+    release32(&n->count, count);
+    node_ready(n);
+    return n;
+}
+
+/* The node's children, with one put behind that at `at`, which is replaced. */
+static void children_gather(order_pool *p, order_node *n, uint32_t at, order_node *left,
+                            order_node *right, const memtable_entry *low) {
+    uint32_t count = relaxed(&n->count);
+    order_child *out = p->children;
+    for (uint32_t i = 0; i < count; i++) {
+        *out++ = (order_child){i == at ? left : node_child(n, i), node_low(n, i),
+                               atomic_load_explicit(&n->words[i], memory_order_relaxed)};
+        if (i == at) {
+            *out++ = (order_child){right, low, entry_word(low, relaxed(&n->skip))};
+        }
+    }
+}
+
+/* Puts a child behind the others, without a copy. */
+static bool inner_append(order_node *n, order_node *child, const memtable_entry *low) {
+    uint32_t count = relaxed(&n->count);
+    order_key k;
+    uint32_t shared;
+    order_key_of(&k, low);
+    if (count == n->room || !node_fits(n, &k, &shared)) {
+        return false;
+    }
+    release(&n->words[count], order_key_word(&k, shared));
+    release(&node_links(n)[count], (uintptr_t)child);
+    release(&node_lows(n)[count], (uintptr_t)low);
+    release32(&n->count, count + 1);
+    return true;
+}
+
+static void link_replace(key_order *o, const order_path *path, uint32_t level, order_node *n) {
+    if (level == path->height) {
+        atomic_store_explicit(&o->root, n, memory_order_release);
+    } else {
+        order_node *parent = path->steps[level + 1].node;
+        release(&node_links(parent)[path->steps[level + 1].at], (uintptr_t)n);
+    }
+}
+
+/* How many inner nodes link_pair takes at most. */
+static uint32_t inner_needed(const order_path *path) {
+    uint32_t needed = 1;
+    for (uint32_t level = 1; level <= path->height; level++) {
+        const order_node *n = path->steps[level].node;
+        if (relaxed(&n->count) < n->room) {
+            return needed;
+        }
+        needed += 2;
+    }
+    return needed;
+}
+
+/* The path's leaf becomes two: `left`, in its place, and `right` behind it, whose first key is that
+ * of `low`. Nothing is visible to readers until the last store. */
+static void link_pair(key_order *o, const order_path *path, order_node *left, order_node *right,
+                      const memtable_entry *low) {
+    order_pool *p = o->pool;
+    order_node *replaced[LEVELS_MAX];
+    uint32_t replaced_count = 0;
+    for (uint32_t level = 1;; level++) {
+        bool kept = left == path->steps[level - 1].node;
+        if (!kept) {
+            replaced[replaced_count++] = path->steps[level - 1].node;
+        }
+        ASSERT(level < LEVELS_MAX);
+        if (level > path->height) {
+            p->children[0] = (order_child){left, NULL, 0};
+            p->children[1] = (order_child){right, low, 0};
+            order_node *root = inner_build(p, level, p->children, 2, UINT32_MAX, true);
+            atomic_store_explicit(&o->root, root, memory_order_release);
+            break;
+        }
+        order_node *parent = path->steps[level].node;
+        uint32_t at = path->steps[level].at;
+        uint32_t count = relaxed(&parent->count);
+        bool behind = kept && at + 1 == count;
+        if (behind && inner_append(parent, right, low)) {
+            break;
+        }
+        if (behind && count == parent->room) {
+            p->children[0] = (order_child){right, low, 0};
+            right = inner_build(p, level, p->children, 1, UINT32_MAX, true);
+            left = parent;
+            continue;
+        }
+        children_gather(p, parent, at, left, right, low);
+        uint32_t skip = relaxed(&parent->skip);
+        if (count < parent->room) {
+            left = inner_build(p, level, p->children, count + 1, skip, false);
+            link_replace(o, path, level, left);
+            replaced[replaced_count++] = parent;
+            break;
+        }
+        uint32_t half = (count + 1) / 2;
+        low = p->children[half].low;
+        left = inner_build(p, level, p->children, half, skip, true);
+        right = inner_build(p, level, p->children + half, count + 1 - half, skip, true);
+    }
+    for (uint32_t i = 0; i < replaced_count; i++) {
+        node_retire(p, replaced[i]);
+    }
+}
+
+/* --- leaves --- */
+
+static uint32_t leaf_gather(order_pool *p, order_node *n) {
+    uint32_t count = relaxed(&n->count);
+    for (uint32_t i = 0; i < count; i++) {
+        p->pairs[i].word = atomic_load_explicit(&n->words[i], memory_order_relaxed);
+        p->pairs[i].entry = (const memtable_entry *)(uintptr_t)atomic_load_explicit(
+            &node_links(n)[i], memory_order_relaxed);
+    }
+    return count;
+}
+
+static void pairs_set_words(order_pair *pairs, uint32_t count, uint32_t skip) {
+    for (uint32_t i = 0; i < count; i++) {
+        entry_prefetch(pairs[i].entry);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        pairs[i].word = entry_word(pairs[i].entry, skip);
+    }
+}
+
+/* A leaf of pairs of which the first `sorted` are in order; their keys share the first `skip` bytes
+ * of `k`. */
+static order_node *leaf_build(order_pool *p, const order_pair *pairs, uint32_t sorted,
+                              uint32_t count, const order_key *k, uint32_t skip) {
+    order_node *n = node_take(p, 0);
+    node_set_prefix(n, k, skip);
+    for (uint32_t i = 0; i < count; i++) {
+        release(&n->words[i], pairs[i].word);
+        release(&node_links(n)[i], (uintptr_t)pairs[i].entry);
+    }
+    release32(&n->sorted, sorted);
+    release32(&n->count, count);
+    node_ready(n);
+    return n;
+}
+
+static order_node *leaf_build_one(order_pool *p, const order_key *k, const memtable_entry *e) {
+    uint32_t skip = choose_skip(k, k);
+    order_pair pair = {order_key_word(k, skip), e};
+    return leaf_build(p, &pair, 1, 1, k, skip);
+}
+
+/* A leaf of sorted pairs. Where words did not decide and a longer prefix would let them, it gets
+ * that. */
+static order_node *leaf_build_sorted(order_pool *p, order_pair *pairs, uint32_t count,
+                                     uint32_t skip, bool undecided) {
+    order_key first;
+    order_key last;
+    order_key_of(&first, pairs[0].entry);
+    order_key_of(&last, pairs[count - 1].entry);
+    uint32_t best = choose_skip(&first, &last);
+    if (undecided && best > skip) {
+        skip = best;
+        pairs_set_words(pairs, count, skip);
+    }
+    return leaf_build(p, pairs, count, count, &first, skip);
+}
+
+static void leaf_replace(key_order *o, const order_path *path, order_node *n) {
+    order_node *old = path->steps[0].node;
+    link_replace(o, path, 0, n);
+    o->last = o->last == old ? n : o->last;
+    node_retire(o->pool, old);
+}
+
+/* The same keys under the part of the prefix that the key has too. */
+static void leaf_shorten_prefix(key_order *o, const order_path *path, const order_key *k,
+                                uint32_t skip) {
+    order_pool *p = o->pool;
+    order_node *old = path->steps[0].node;
+    uint32_t count = leaf_gather(p, old);
+    pairs_set_words(p->pairs, count, skip);
+    leaf_replace(o, path, leaf_build(p, p->pairs, relaxed(&old->sorted), count, k, skip));
+}
+
+static void leaf_split(key_order *o, const order_path *path) {
+    order_pool *p = o->pool;
+    order_node *old = path->steps[0].node;
+    uint32_t skip = relaxed(&old->skip);
+    uint32_t count = leaf_gather(p, old);
+    bool undecided = order_sort(p->pairs, relaxed(&old->sorted), count, p->scratch);
+    if (count <= old->room / 8 * 5) { /* the tail has grown long, the leaf is not full */
+        leaf_replace(o, path, leaf_build_sorted(p, p->pairs, count, skip, undecided));
+        return;
+    }
+    uint32_t half = count / 2;
+    const memtable_entry *low = p->pairs[half].entry;
+    order_node *left = leaf_build_sorted(p, p->pairs, half, skip, undecided);
+    order_node *right = leaf_build_sorted(p, p->pairs + half, count - half, skip, undecided);
+    o->last = o->last == old ? right : o->last;
+    link_pair(o, path, left, right, low);
+}
+
+/* Whether the key comes behind the one at `at`. */
+static bool leaf_behind(order_node *n, uint32_t at, uint64_t word, const order_key *k) {
+    uint64_t there = atomic_load_explicit(&n->words[at], memory_order_relaxed);
+    if (word != there) {
+        return word > there;
+    }
+    const memtable_entry *e = (const memtable_entry *)(uintptr_t)load_acquire(&node_links(n)[at]);
+    return entry_compare_key((slice){k->bytes, k->size}, e) > 0;
+}
+
+/* The one step of nearly every insert. False when the leaf must change first. */
+static bool leaf_append(order_node *n, const order_key *k, const memtable_entry *e) {
+    uint32_t count = relaxed(&n->count);
+    uint32_t sorted = relaxed(&n->sorted);
+    uint32_t skip;
+    if (!node_fits(n, k, &skip) || count == n->room || count - sorted == n->room / 2) {
+        return false;
+    }
+    uint64_t word = order_key_word(k, skip);
+    if (sorted == count && (count == 0 || leaf_behind(n, count - 1, word, k))) {
+        release32(&n->sorted, count + 1);
+    }
+    release(&n->words[count], word);
+    release(&node_links(n)[count], (uintptr_t)e);
+    release32(&n->count, count + 1);
+    return true;
+}
+
+/* Whether the leaf is full of keys in order that the key continues. */
+static bool leaf_continued(order_node *n, const order_key *k) {
+    uint32_t skip;
+    return relaxed(&n->sorted) == n->room && node_fits(n, k, &skip) &&
+           leaf_behind(n, n->room - 1, order_key_word(k, skip), k);
+}
+
+/* --- inserts --- */
+
+/* Adds the key to the leaf it belongs to, which must change first. */
+static bool insert_with_change(key_order *o, const order_key *k, const memtable_entry *first) {
+    order_pool *p = o->pool;
+    for (;;) {
+        order_path path;
+        descend(o, k, &path);
+        order_node *leaf = path.steps[0].node;
+        if (leaf_append(leaf, k, first)) {
+            return true;
+        }
+        if (!pool_reserve(p, 2, inner_needed(&path))) {
+            return false;
+        }
+        uint32_t shared;
+        if (leaf_continued(leaf, k)) {
+            order_node *next = leaf_build_one(p, k, first);
+            o->last = o->last == leaf ? next : o->last;
+            link_pair(o, &path, leaf, next, first);
+            return true;
+        }
+        if (!node_fits(leaf, k, &shared)) {
+            leaf_shorten_prefix(o, &path, k, shared);
+        } else {
+            leaf_split(o, &path);
+        }
+    }
+}
+
+static bool insert_first(key_order *o, const order_key *k, const memtable_entry *first) {
+    if (!pool_reserve(o->pool, 1, 0)) {
+        return false;
+    }
+    o->last = leaf_build_one(o->pool, k, first);
+    atomic_store_explicit(&o->root, o->last, memory_order_release);
+    return true;
+}
+
+bool key_order_insert(key_order *o, slice key, const memtable_entry *first) {
+    order_key k;
+    order_key_set(&k, key);
+    bool greatest = slice_compare(key, (slice){o->greatest, o->greatest_size}) > 0;
+    bool inserted;
+    if (atomic_load_explicit(&o->root, memory_order_relaxed) == NULL) {
+        inserted = insert_first(o, &k, first);
+    } else if (greatest && leaf_append(o->last, &k, first)) {
+        inserted = true;
+    } else {
+        inserted = insert_with_change(o, &k, first);
+    }
+    if (inserted && greatest) {
+        memcpy(o->greatest, key.data, key.size);
+        o->greatest_size = key.size;
+    }
+    return inserted;
+}

@@ -1,0 +1,89 @@
+/* order_node: a node of the tree of keys, and what its writer and its readers do alike. See
+ * key_order.c. */
+#ifndef ORDER_NODE_H
+#define ORDER_NODE_H
+
+#include "memtable/memtable_internal.h"
+
+/* `words`, and then as many `links` (a leaf's entries, an inner node's children) and, in inner
+ * nodes, `lows` (entries). */
+struct order_node {
+    _Atomic uint64_t version; /* K3 */
+    _Atomic uint32_t level;   /* 0: leaf */
+    _Atomic uint32_t skip;
+    _Atomic uint32_t count;
+    _Atomic uint32_t sorted; /* a leaf's keys in order; inner nodes: not used */
+    _Atomic uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
+    uint32_t room;                /* keys; never changes */
+    struct order_node *next_free; /* the writer's */
+    _Alignas(CACHE_LINE_BYTES) _Atomic uint64_t words[];
+};
+
+static inline _Atomic uint64_t *node_links(order_node *n) {
+    return n->words + n->room;
+}
+
+static inline _Atomic uint64_t *node_lows(order_node *n) {
+    return n->words + 2 * (size_t)n->room;
+}
+
+static inline uint64_t load_acquire(const _Atomic uint64_t *at) {
+    return atomic_load_explicit(at, memory_order_acquire);
+}
+
+static inline uint32_t load_acquire32(const _Atomic uint32_t *at) {
+    return atomic_load_explicit(at, memory_order_acquire);
+}
+
+static inline order_node *node_child(order_node *n, uint32_t at) {
+    return (order_node *)(uintptr_t)load_acquire(&node_links(n)[at]);
+}
+
+static inline const memtable_entry *node_low(order_node *n, uint32_t at) {
+    return (const memtable_entry *)(uintptr_t)load_acquire(&node_lows(n)[at]);
+}
+
+/* A key, or a bound, with zeros behind it: words may be read up to its greatest size. */
+typedef struct order_key {
+    uint8_t bytes[RECORD_KEY_BYTES_MAX + sizeof(uint64_t)];
+    size_t size;
+} order_key;
+
+static inline void order_key_set(order_key *k, slice key) {
+    ASSERT(key.size <= RECORD_KEY_BYTES_MAX);
+    memset(k->bytes, 0, sizeof k->bytes);
+    if (key.size > 0) {
+        memcpy(k->bytes, key.data, key.size);
+    }
+    k->size = key.size;
+}
+
+static inline void order_key_of(order_key *k, const memtable_entry *e) {
+    memset(k->bytes, 0, sizeof k->bytes);
+    k->size = record_key(record_table(e->table), e->payload, k->bytes);
+}
+
+static inline uint64_t order_key_word(const order_key *k, uint32_t skip) {
+    return __builtin_bswap64(load_u64(k->bytes + skip));
+}
+
+/* The key's first `skip` bytes beside a prefix: below 0, 0, above 0. */
+static inline int order_key_compare_prefix(const order_key *k, const uint64_t *prefix,
+                                           uint32_t skip) {
+    return skip == 0 ? 0 : memcmp(k->bytes, prefix, skip);
+}
+
+/* Copies what the node's keys share. */
+static inline uint32_t node_prefix(const order_node *n, uint64_t out[RECORD_KEY_BYTES_MAX / 8]) {
+    uint32_t skip = load_acquire32(&n->skip);
+    for (uint32_t i = 0; i < (skip + 7) / 8; i++) {
+        out[i] = load_acquire(&n->prefix[i]);
+    }
+    return skip;
+}
+
+/* The child in whose range the key falls; with `before`, that in whose range the keys just before
+ * it fall. */
+uint32_t node_child_at(order_node *n, const order_key *k, bool before);
+
+#endif

@@ -1,0 +1,139 @@
+/* order_read.c: how readers find and copy a leaf while the writer goes on. key_order.c says what
+ * they may rely on. */
+#include "memtable/order_node.h"
+
+/* The first of words[from .. count) that is >= word, or > word with `above`. */
+static uint32_t words_seek(const _Atomic uint64_t *words, uint32_t from, uint32_t count,
+                           uint64_t word, bool above) {
+    uint32_t size = count - from;
+    while (size > 0) {
+        uint32_t half = size / 2;
+        uint64_t there = load_acquire(&words[from + half]);
+        bool right = above ? there <= word : there < word;
+        from = right ? from + half + 1 : from;
+        size = right ? size - half - 1 : half;
+    }
+    return from;
+}
+
+uint32_t node_child_at(order_node *n, const order_key *k, bool before) {
+    uint32_t count = load_acquire32(&n->count);
+    uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
+    uint32_t skip = node_prefix(n, prefix);
+    int order = order_key_compare_prefix(k, prefix, skip);
+    if (count <= 1 || order < 0) {
+        return 0;
+    }
+    if (order > 0) {
+        return count - 1;
+    }
+    uint64_t word = order_key_word(k, skip);
+    uint32_t from = words_seek(n->words, 1, count, word, false);
+    uint32_t end = words_seek(n->words, from, count, word, true);
+    /* Children whose words are the key's: their low keys decide. */
+    while (from < end) {
+        uint32_t middle = from + (end - from) / 2;
+        const memtable_entry *low = node_low(n, middle);
+        int beside = low == NULL ? -1 : entry_compare_key((slice){k->bytes, k->size}, low);
+        if (beside > 0 || (beside == 0 && !before)) {
+            from = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return from - 1;
+}
+
+typedef struct found_leaf {
+    order_node *node;
+    uint64_t version;
+    const memtable_entry *low, *high;
+} found_leaf;
+
+/* One attempt; false when the writer took a node out that was looked at. */
+static bool descend(const key_order *o, order_node *root, const order_key *k, bool before,
+                    found_leaf *out) {
+    order_node *n = root;
+    uint64_t version = load_acquire(&n->version);
+    if (version % 2 == 1 || atomic_load_explicit(&o->root, memory_order_acquire) != n) {
+        return false;
+    }
+    *out = (found_leaf){0};
+    while (load_acquire32(&n->level) > 0) {
+        uint32_t at = node_child_at(n, k, before);
+        order_node *child = node_child(n, at);
+        const memtable_entry *low = at > 0 ? node_low(n, at) : out->low;
+        const memtable_entry *high =
+            at + 1 < load_acquire32(&n->count) ? node_low(n, at + 1) : out->high;
+        if (load_acquire(&n->version) != version) {
+            return false;
+        }
+        uint64_t child_version = load_acquire(&child->version);
+        if (child_version % 2 == 1 || node_child(n, at) != child ||
+            load_acquire(&n->version) != version) {
+            return false;
+        }
+        n = child;
+        version = child_version;
+        out->low = low;
+        out->high = high;
+    }
+    out->node = n;
+    out->version = version;
+    return load_acquire(&n->version) == version;
+}
+
+/* Copies the leaf's pairs; false when it was taken out meanwhile. */
+static bool copy_leaf(const found_leaf *leaf, order_run *run, uint32_t *sorted) {
+    order_node *n = leaf->node;
+    run->count = load_acquire32(&n->count);
+    *sorted = load_acquire32(&n->sorted);
+    *sorted = *sorted < run->count ? *sorted : run->count;
+    run->skip = node_prefix(n, run->prefix);
+    const _Atomic uint64_t *links = node_links(n);
+    for (uint32_t i = 0; i < run->count; i++) {
+        run->pairs[i].word = load_acquire(&n->words[i]);
+        run->pairs[i].entry = (const memtable_entry *)(uintptr_t)load_acquire(&links[i]);
+    }
+    run->low = leaf->low;
+    run->high = leaf->high;
+    return load_acquire(&n->version) == leaf->version;
+}
+
+bool key_order_read(const key_order *o, slice key, bool before, order_run *run) {
+    order_key k;
+    order_key_set(&k, key);
+    for (;;) {
+        order_node *root = atomic_load_explicit(&o->root, memory_order_acquire);
+        if (root == NULL) {
+            return false;
+        }
+        found_leaf leaf;
+        uint32_t sorted;
+        if (descend(o, root, &k, before, &leaf) && copy_leaf(&leaf, run, &sorted)) {
+            (void)order_sort(run->pairs, sorted, run->count, run->scratch);
+            return true;
+        }
+    }
+}
+
+uint32_t order_run_seek(const order_run *run, slice key) {
+    order_key k;
+    order_key_set(&k, key);
+    int order = order_key_compare_prefix(&k, run->prefix, run->skip);
+    if (order != 0) {
+        return order < 0 ? 0 : run->count;
+    }
+    uint64_t word = order_key_word(&k, run->skip);
+    uint32_t from = 0;
+    uint32_t end = run->count;
+    while (from < end) {
+        uint32_t middle = from + (end - from) / 2;
+        const order_pair *pair = &run->pairs[middle];
+        bool right =
+            pair->word < word || (pair->word == word && entry_compare_key(key, pair->entry) > 0);
+        from = right ? middle + 1 : from;
+        end = right ? end : middle;
+    }
+    return from;
+}
