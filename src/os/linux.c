@@ -26,6 +26,9 @@
 /* The kernel moves at most this many bytes a call; a multiple of OS_DIRECT_ALIGN. */
 #define TRANSFER_BYTES_MAX ((size_t)1 << 30)
 
+/* A multiple of the page size of every machine. */
+#define FETCH_ALIGN KIB(64)
+
 /* How long a taker waits for the holder of a lock to write its pid, which follows the taking. */
 #define PID_TRIES_MAX 20
 #define PID_RETRY_NS (NS_PER_SECOND / 1000)
@@ -199,6 +202,15 @@ static tape_status linux_file_map(os_file *base, size_t size, int advice, os_map
     handle->disk = base->handle.disk;
     *out = (os_map){data, size, handle};
     return TAPE_OK;
+}
+
+/* For both disks: the simulated one maps memory, where the advice means nothing. */
+void os_map_fetch(const os_map *map, size_t offset, size_t size) {
+    ASSERT(offset <= map->size && size <= map->size - offset);
+    size_t from = ALIGN_DOWN(offset, FETCH_ALIGN);
+    if (size > 0) {
+        (void)madvise((void *)(uintptr_t)(map->data + from), size + offset - from, MADV_WILLNEED);
+    }
 }
 
 static void linux_unmap(os_map *map) {

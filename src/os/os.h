@@ -53,6 +53,9 @@ typedef struct os_map {
 enum { OS_MAP_RANDOM = 1, OS_MAP_SEQUENTIAL = 2 };
 tape_status os_file_map(os_file *file, size_t size, int advice, os_map *out,
                         tape_error *error) TAPE_CHECKED;
+/* Begins to read bytes [offset, offset + size), which are about to be used, all together instead of
+ * page by page as they are touched. Advice only. */
+void os_map_fetch(const os_map *map, size_t offset, size_t size);
 void os_unmap(os_map *map);
 
 /* `mode` 0777/0666 as modified by the process's umask. Directory entries are durable after

@@ -201,6 +201,8 @@ static void map_outlives_close_and_removal(void **state) {
     os_unmap(&map);
     assert_int_equal(os_file_map(file, 7, OS_MAP_SEQUENTIAL, &map, &error), TAPE_OK);
     os_file_close(&file);
+    os_map_fetch(&map, 0, 7);
+    os_map_fetch(&map, 7, 0);
     assert_int_equal(os_remove(disk, at("mapped"), NULL), TAPE_OK);
     assert_memory_equal(map.data, "content", 7);
     os_unmap(&map);

@@ -131,6 +131,9 @@ static tape_status part_check(sstable *t, uint32_t part, bool again, tape_error 
         size = t->index_bytes;
         expected = t->index_crc32c;
     }
+    if (t->map.data != NULL) {
+        os_map_fetch(&t->map, offset, size);
+    }
     uint32_t actual = sstable_checksum(t->salt, t->info.number, offset, t->data + offset, size);
     if (actual != expected) {
         return error_set_file(error, TAPE_CORRUPT, t->path, offset,
