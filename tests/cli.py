@@ -114,7 +114,8 @@ def stop(process, how=signal.SIGTERM):
 def help_for_all(folder):
     listing = run("help").stdout
     verbs = re.findall(r"^  (\w+) ", listing, re.M)
-    assert verbs == "init load sim get sql tail status verify checkpoint bench help".split()
+    assert verbs == (
+        "init load sim get scan sql tail status verify checkpoint compact bench help".split())
     for verb in verbs:
         assert run("help", verb).stdout == run(verb, "--help").stdout
         assert run("help", verb).stdout.startswith(f"tape {verb} ")
@@ -133,6 +134,16 @@ def wrong_words(folder):
     told("get", store, code=2, has=["tape get DIR TABLE KEY..."])
     told("get", store, "tradse", "x", code=2, has=["did you mean trades?"])
     told("get", store, "positions", "x", code=2, has=["user_id instrument_id"])
+    told("scan", store, code=2, has=["tape scan DIR TABLE [KEY...]"])
+    told("scan", store, "tradse", code=2, has=["did you mean trades?"])
+    told("scan", store, "trades", "a", "b", code=2, has=["trades has 1 field"])
+    told("scan", store, "trades", "--prefix", "a", "--to", "b", code=2, has=["--prefix"])
+    told("scan", store, "trades", "t1", "--from", "a", code=2, has=["whole key"])
+    told("scan", store, "ticks", "--prefix", "1", code=1, has=["INVALID", "seq"])
+    told("scan", store, "trades", "--limit", "few", code=2, has=["--limit few"])
+    told("compact", store, "nonsense", code=2, has=["nonsense", "orders"])
+    told("compact", store, "--from", "a", code=2, has=["--from needs a table"])
+    told("compact", store, "positions", "a", "b", "c", code=2, has=["2 fields"])
     told("load", store, "nonsense", "x.csv", code=2, has=["nonsense", "orders"])
     told("load", store, "trades", "x.csv", "--skip", "-3", code=2, has=["--skip"])
     told("tail", store, "--tables", "trades,nonsense", code=2, has=["nonsense"])
@@ -146,7 +157,7 @@ def wrong_words(folder):
 
 def no_store_there(folder):
     for words in (["get", "trades", "x"], ["sql", "SELECT 1"], ["status"], ["verify"],
-                  ["checkpoint"], ["tail"], ["sim"]):
+                  ["checkpoint"], ["compact"], ["scan", "trades"], ["tail"], ["sim"]):
         told(words[0], f"{folder}/void", *words[1:], code=1, has=["NO_STORE", f"{folder}/void"])
     os.mkdir(f"{folder}/empty")
     told("status", f"{folder}/empty", code=1, has=["NO_STORE"])
@@ -265,6 +276,67 @@ def gets_rows(folder):
     assert json.loads(run("get", store, "trades", "t3", "--at=3").stdout) == row
 
 
+def scans_rows(folder):
+    store = store_in(folder)
+    trades = "".join(f"{i:03d},I{i % 3},buy,{i},{i}\n" for i in range(300))
+    load(store, "trades", write(f"{folder}/a.csv", HEAD + trades))
+
+    def scan(*words):
+        return [json.loads(line) for line in run("scan", store, *words).stdout.splitlines()]
+
+    everything = sql(store, "SELECT * FROM trades ORDER BY trade_id")
+    for _ in range(2):  # from memtables, then from table files
+        assert scan("trades") == everything
+        assert scan("trades", "--reverse") == everything[::-1]
+        assert scan("trades", "--prefix", "01") == everything[10:20]
+        assert scan("trades", "--from", "010", "--to", "012", "--reverse") == everything[11:9:-1]
+        assert scan("trades", "--from", "297") == everything[297:]
+        assert scan("trades", "--limit", 3) == everything[:3] and scan("trades", "--limit", 0) == []
+        assert scan("trades", "--at", 7) == everything[:7] and scan("trades", "--prefix", "x") == []
+        assert scan("trades", "042") == [everything[42]]
+        run("compact", store)
+    accounts = "user_id,balance\n" + "".join(f"u{i % 4},{i}\n" for i in range(20))
+    load(store, "accounts", write(f"{folder}/b.csv", accounts))
+    assert [r["balance"] for r in scan("accounts")] == [16, 17, 18, 19]
+    assert [r["balance"] for r in scan("accounts", "u1", "--versions")] == [17, 13, 9, 5, 1]
+    assert [r["balance"] for r in scan("accounts", "u1", "--versions", "--reverse")] == [
+        1, 5, 9, 13, 17]
+    assert scan("positions") == [] and scan("positions", "u1", "--from", "I") == []
+    lines = run("scan", store, "accounts", "--format", "csv").stdout.splitlines()
+    assert lines[0] == "seq,ts,user_id,balance,available,frozen,margin" and len(lines) == 5
+    assert "(4 rows)" in run("scan", store, "accounts", "--format", "table").stdout
+    with open(f"{folder}/x.parquet", "wb") as file:
+        subprocess.run([TAPE, "scan", store, "trades", "--format", "parquet"], stdout=file,
+                       check=True)
+    os.mkdir(f"{folder}/sub")
+    other = store_in(f"{folder}/sub")
+    load(other, "trades", f"{folder}/x.parquet", "--select", "SELECT * EXCLUDE seq FROM input")
+    assert sql(other, "SELECT * FROM trades ORDER BY seq") == everything
+
+
+def compacts(folder):
+    store = store_in(folder)
+    for seed in range(6):
+        run("sim", store, "--orders", 400, "--seed", seed)
+        run("checkpoint", store)
+    before = status(store)
+    assert before["store"]["levels"][0]["files"] > 7, before["store"]
+    keys = [r["order_id"] for r in sql(store, "SELECT order_id FROM orders USING SAMPLE 9 ROWS")]
+    rows = [run("get", store, "orders", key).stdout for key in keys]
+    run("compact", store, "orders", "--prefix", "s3-")
+    run("compact", store, "trades")
+    assert sum(level["files"] for level in status(store)["store"]["levels"][1:]) >= 2
+    assert run("compact", store).stdout == ""
+    after = status(store)
+    files = [level["files"] for level in after["store"]["levels"]]
+    assert files[:6] == [0] * 6 and 0 < files[6] < 42, after["store"]
+    assert after["store"]["space_amplification"] == 1 and after["bytes"]["store"] == sum(
+        level["bytes"] for level in after["store"]["levels"])
+    assert [run("get", store, "orders", key).stdout for key in keys] == rows
+    assert one(store, "SELECT count(*) FROM orders") == 2400
+    assert run("verify", store).stdout.startswith("ok: ")
+
+
 def prints_formats(folder):
     store = store_in(folder, 3)
     q = ("SELECT trade_id, price, NULL AS n, '' AS e, 'a,\"b\"' AS q FROM trades ORDER BY seq "
@@ -376,7 +448,12 @@ def tells_status(folder):
     assert s["rows"]["trades"] == 7 and s["rows"]["orders"] == 0 and s["oldest"] == 1
     assert set(s["bytes"]) == {"journal", "store", "archive", "window", "memtable", "columns"}
     assert s["owner_pid"] is None and s["sync"]["floor_ns"] > 0 and s["epoch"] >= 1
+    assert len(s["store"]["levels"]) == 7 and s["store"]["views"] == 0
+    assert {"score", "count", "moves", "read_bytes", "written_bytes", "dropped_records",
+            "duration_ns"} == set(s["store"]["compaction"])
     assert "written" in run("status", store).stdout
+    run("checkpoint", store)
+    assert status(store)["store"]["files"] == 1 and "level 0" in run("status", store).stdout
 
 
 def finds_damage(folder):
@@ -412,6 +489,14 @@ def an_owner_answers(folder):
         told("get", store, "trades", "nope", code=3, has=["NOT_FOUND"])
         told("sql", store, "DROP VIEW trades", code=1, has=["FORBIDDEN"])
         run("checkpoint", store)
+        run("compact", store)
+        owned = run("status", store).stdout
+        assert "since it was opened" in owned and "level 6" in owned, owned
+        s = status(store)["store"]
+        assert s["compaction"]["count"] + s["compaction"]["moves"] > 0 and s["flushed_bytes"] > 0
+        key = trade["trade_id"]
+        assert json.loads(run("scan", store, "trades", "--from", key, "--limit", 1).stdout) == trade
+        assert len(run("scan", store, "orders", "--format", "table").stdout.splitlines()) > 10
         assert run("verify", store).stdout.startswith("ok: ")
         for name in ("x.parquet", "x.arrow", "x.csv"):
             run("sql", store, "FROM trades", "-o", name, cwd=folder)
@@ -613,6 +698,7 @@ def printed_files_are_those_of_the_help(folder):
     complete = ("source tools/completion/tape.bash; COMP_WORDS=(tape {}); "
                 "COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _tape; echo ${{COMPREPLY[@]}}")
     for words, offered in (("st", "status"), ("sql db --fo", "--format"), ("get db tr", "trades"),
+                           ("scan db tr", "trades"), ("compact db tr", "trades"),
                            ("load db trades x --ack du", "durable")):
         done = subprocess.run(["bash", "-c", complete.format(words)], cwd=ROOT,
                               capture_output=True, text=True,
@@ -629,7 +715,7 @@ def bench_measures(folder):
 
 TESTS = [help_for_all, wrong_words, no_store_there, loads_and_counts, a_bad_row_stops_the_load,
          rejects_are_kept_and_load_again, unusable_input, an_interrupted_load_can_go_on, gets_rows,
-         prints_formats, reads_statements_from_stdin, an_output_file_is_whole_or_not_there,
+         scans_rows, compacts, prints_formats, reads_statements_from_stdin, an_output_file_is_whole_or_not_there,
          tails_records,
          a_closed_pipe_ends_it_quietly, tells_status, finds_damage, an_owner_answers,
          an_asker_that_goes_stops_its_statement, a_killed_owner_leaves_nothing_behind,

@@ -165,6 +165,13 @@ int verb_sim_check(cli *c, cli_args *args);
 int verb_sim(cli *c, const cli_args *args);
 int verb_get_check(cli *c, cli_args *args);
 int verb_get(cli *c, const cli_args *args);
+/* Words that name a range of keys: TABLE [KEY...], --from, --to, --prefix. EXIT_DONE or USAGE. */
+int cli_check_range(cli *c, const cli_args *args);
+int verb_scan_check(cli *c, cli_args *args);
+int verb_scan(cli *c, const cli_args *args);
+/* A stream as Parquet to `out`; releases it. */
+tape_status cli_write_parquet(cli *c, struct ArrowArrayStream *stream,
+                              tape_error *error) TAPE_CHECKED;
 int verb_sql_check(cli *c, cli_args *args);
 int verb_sql(cli *c, const cli_args *args);
 int verb_sql_start(cli *c, const cli_args *args);
@@ -175,6 +182,8 @@ int verb_status(cli *c, const cli_args *args);
 int verb_verify(cli *c, const cli_args *args);
 int verb_verify_start(cli *c, const cli_args *args);
 int verb_checkpoint(cli *c, const cli_args *args);
+int verb_compact_check(cli *c, cli_args *args);
+int verb_compact(cli *c, const cli_args *args);
 int verb_bench_check(cli *c, cli_args *args);
 int verb_bench(cli *c, const cli_args *args);
 int verb_help(cli *c, const cli_args *args);

@@ -217,7 +217,7 @@ static void print_bash(FILE *out) {
                 "    case $before in\n"
                 "    --level | --ack) words=\"written durable committed\" ;;\n"
                 "    --format) words=\"table csv json arrow parquet\" ;;\n"
-                "    --from) words=\"earliest latest\" ;;\n"
+                "    --from) [ \"$verb\" = tail ] && words=\"earliest latest\" ;;\n"
                 "    --tables) words=\"",
                 out);
     print_tables(out);
@@ -234,7 +234,16 @@ static void print_bash(FILE *out) {
     }
     (void)fputs("    help:*) words=\"", out);
     print_verb_names(out);
-    (void)fputs("\" ;;\n    load:* | get:*) [ \"$COMP_CWORD\" -eq 3 ] && words=\"", out);
+    (void)fputs("\" ;;\n    ", out);
+    const char *between = "";
+    for (size_t i = 0; i < cli_verb_count; i++) {
+        if (strstr(cli_verbs[i].synopsis, "DIR TABLE") != NULL ||
+            strstr(cli_verbs[i].synopsis, "DIR [TABLE") != NULL) {
+            (void)fprintf(out, "%s%s:*", between, cli_verbs[i].name);
+            between = " | ";
+        }
+    }
+    (void)fputs(") [ \"$COMP_CWORD\" -eq 3 ] && words=\"", out);
     print_tables(out);
     (void)fputs("\" ;;\n    esac\n"
                 "    if [ -n \"$words\" ]; then\n"

@@ -57,7 +57,7 @@ static tape_status copy_file(cli *c, const char *path, tape_error *error) {
 }
 
 /* Parquet needs a file of its own to be written; it goes to `out` from there. */
-static tape_status write_parquet(cli *c, struct ArrowArrayStream *stream, tape_error *error) {
+tape_status cli_write_parquet(cli *c, struct ArrowArrayStream *stream, tape_error *error) {
     if (c->out_path != NULL) {
         return tape_write_parquet(stream, c->out_path, NULL, error);
     }
@@ -91,7 +91,7 @@ int verb_sql(cli *c, const cli_args *args) {
     words.query.cancel_context = c;
     tape_status status = tape_query(c->db, args->words[1], &words.query, &stream, &error);
     if (status == TAPE_OK && words.format == RESULT_PARQUET) {
-        status = write_parquet(c, &stream, &error);
+        status = cli_write_parquet(c, &stream, &error);
     } else if (status == TAPE_OK) {
         result_options options = {.format = words.format,
                                   .width = (int)(words.width > 100000 ? 0 : words.width),

@@ -1,4 +1,4 @@
-/* The small verbs on a store: init, get, status, verify, checkpoint. */
+/* The small verbs on a store: init, get, verify, checkpoint, compact. */
 #include "cli/cli_internal.h"
 
 #include <stdlib.h>
@@ -16,6 +16,67 @@ int verb_checkpoint(cli *c, const cli_args *args) {
     (void)args;
     tape_error error;
     return tape_checkpoint(c->db, &error) == TAPE_OK ? EXIT_DONE : cli_fail(c, &error);
+}
+
+/* --- compact --- */
+
+/* A table, as many key words as it has key fields or fewer, and bounds only with a table. */
+int verb_compact_check(cli *c, cli_args *args) {
+    if (args->count == 1) {
+        static const char *const bounds[] = {"from", "to", "prefix"};
+        for (size_t i = 0; i < COUNT_OF(bounds); i++) {
+            if (args_value(args, bounds[i]) != NULL) {
+                return cli_usage(c, "--%s needs a table: tape compact %s", bounds[i],
+                                 args->verb->synopsis);
+            }
+        }
+        return EXIT_DONE;
+    }
+    return cli_check_range(c, args);
+}
+
+typedef struct compact_run {
+    cli *c;
+    progress line;
+} compact_run;
+
+static bool compact_progress(void *context, uint64_t done, uint64_t total) {
+    compact_run *run = context;
+    if (!run->c->asked && progress_due(&run->line)) {
+        char shown[32];
+        progress_show(&run->line, "compacted %3.0f %% of %s bytes",
+                      total == 0 ? 100.0 : 100.0 * (double)done / (double)total,
+                      group_digits(total, shown));
+    }
+    return !cli_cancelled(run->c);
+}
+
+int verb_compact(cli *c, const cli_args *args) {
+    compact_run run = {.c = c};
+    tape_compact_options options;
+    tape_error error;
+    tape_compact_options_init(&options);
+    if (args->count > 1) {
+        const tape_table_info *table = args_table(c, args->words[1]);
+        if (table == NULL) {
+            return EXIT_USAGE;
+        }
+        options.table = table->id;
+        options.key = (const char *const *)args->words + 2;
+        options.key_count = (size_t)args->count - 2;
+        options.from = args_value(args, "from");
+        options.to = args_value(args, "to");
+        options.prefix = args_value(args, "prefix");
+    }
+    options.progress = compact_progress;
+    options.context = &run;
+    if (!c->asked) {
+        cli_catch_stop();
+    }
+    progress_start(&run.line, c);
+    tape_status status = tape_compact(c->db, &options, &error);
+    progress_end(&run.line);
+    return status == TAPE_OK ? EXIT_DONE : cli_fail(c, &error);
 }
 
 /* --- get --- */
@@ -59,130 +120,6 @@ int verb_get(cli *c, const cli_args *args) {
     (void)tape_record_to_json(table->id, record, false, line, size);
     (void)fprintf(c->out, "%s\n", line);
     free(line);
-    return EXIT_DONE;
-}
-
-/* --- status --- */
-
-int verb_status_check(cli *c, cli_args *args) {
-    result_format format = RESULT_TABLE;
-    if (!args_format(c, args, &format)) {
-        return EXIT_USAGE;
-    }
-    if (format != RESULT_TABLE && format != RESULT_JSON) {
-        return cli_usage(c, "--format %s: a status is printed as table or json",
-                         args_value(args, "format"));
-    }
-    return EXIT_DONE;
-}
-
-typedef struct status_number {
-    const char *name;
-    uint64_t value;
-    const char *meaning;
-} status_number;
-
-static void print_status_json(cli *c, const tape_stats *s) {
-    FILE *out = c->out;
-    (void)fprintf(out,
-                  "{\"written\":%llu,\"durable\":%llu,\"committed\":%llu,\"applied\":%llu,"
-                  "\"queryable\":%llu,\"archived\":%llu,\"oldest\":%llu,\"rows\":{",
-                  (unsigned long long)s->written, (unsigned long long)s->durable,
-                  (unsigned long long)s->committed, (unsigned long long)s->applied,
-                  (unsigned long long)s->queryable, (unsigned long long)s->archived,
-                  (unsigned long long)s->oldest);
-    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
-        (void)fprintf(out, "%s\"%s\":%llu", id == 1 ? "" : ",", tape_table(id)->name,
-                      (unsigned long long)s->rows[id]);
-    }
-    (void)fprintf(out,
-                  "},\"bytes\":{\"journal\":%llu,\"store\":%llu,\"archive\":%llu,\"window\":%llu,"
-                  "\"memtable\":%llu,\"columns\":%llu},",
-                  (unsigned long long)s->journal_bytes, (unsigned long long)s->store_bytes,
-                  (unsigned long long)s->archive_bytes, (unsigned long long)s->window_bytes,
-                  (unsigned long long)s->memtable_bytes, (unsigned long long)s->columns_bytes);
-    (void)fprintf(out,
-                  "\"epoch\":%llu,\"sync\":{\"method\":\"%s\",\"floor_ns\":%lld,\"count\":%llu},"
-                  "\"busy\":%llu,",
-                  (unsigned long long)s->epoch, s->sync_method, (long long)s->sync_floor_ns,
-                  (unsigned long long)s->syncs, (unsigned long long)s->busy);
-    if (c->asked) {
-        (void)fprintf(out, "\"owner_pid\":%lld,", (long long)s->owner_pid);
-    } else {
-        (void)fputs("\"owner_pid\":null,", out);
-    }
-    (void)fprintf(out,
-                  "\"recovery\":{\"records\":%llu,\"from_window\":%llu,\"cut_bytes\":%llu,"
-                  "\"duration_ns\":%lld}}\n",
-                  (unsigned long long)s->recovered_records,
-                  (unsigned long long)s->recovered_from_window, (unsigned long long)s->cut_bytes,
-                  (long long)s->recovery_ns);
-}
-
-static void print_numbers(FILE *out, const char *title, const status_number *numbers,
-                          size_t count) {
-    (void)fprintf(out, "%s\n", title);
-    for (size_t i = 0; i < count; i++) {
-        char text[32];
-        (void)fprintf(out, "  %-12s %18s%s%s\n", numbers[i].name,
-                      group_digits(numbers[i].value, text), numbers[i].meaning == NULL ? "" : "  ",
-                      numbers[i].meaning == NULL ? "" : numbers[i].meaning);
-    }
-}
-
-static void print_status_table(cli *c, const char *dir, const tape_stats *s) {
-    const status_number levels[] = {
-        {"written", s->written, "survives a crash of the process"},
-        {"durable", s->durable, "survives power loss"},
-        {"committed", s->committed, "durable on every node that has to have it"},
-        {"applied", s->applied, "seen by get"},
-        {"queryable", s->queryable, "seen by SQL"},
-        {"archived", s->archived, "in Parquet files"},
-        {"oldest", s->oldest, "the first record the journal keeps"},
-    };
-    const status_number bytes[] = {
-        {"journal", s->journal_bytes, "on disk"},     {"store", s->store_bytes, "on disk"},
-        {"archive", s->archive_bytes, "on disk"},     {"window", s->window_bytes, "in memory"},
-        {"memtable", s->memtable_bytes, "in memory"}, {"columns", s->columns_bytes, "in memory"},
-    };
-    status_number rows[TAPE_TABLE_COUNT];
-    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
-        rows[id - 1] = (status_number){tape_table(id)->name, s->rows[id], NULL};
-    }
-    (void)fprintf(c->out, "%s, epoch %llu, ", dir, (unsigned long long)s->epoch);
-    if (c->asked) {
-        (void)fprintf(c->out, "owned by process %lld\n", (long long)s->owner_pid);
-    } else {
-        (void)fputs("nobody owns it\n", c->out);
-    }
-    print_numbers(c->out, "last record that is", levels, COUNT_OF(levels));
-    print_numbers(c->out, "records", rows, COUNT_OF(rows));
-    print_numbers(c->out, "bytes", bytes, COUNT_OF(bytes));
-    (void)fprintf(c->out, "syncs with %s, which takes %.1f us at least; %llu since it was opened\n",
-                  s->sync_method, (double)s->sync_floor_ns / 1e3, (unsigned long long)s->syncs);
-    (void)fprintf(c->out,
-                  "the last open took %.1f ms: %llu records replayed, %llu of them from shared "
-                  "memory, %llu bytes of a torn tail cut\n",
-                  (double)s->recovery_ns / 1e6, (unsigned long long)s->recovered_records,
-                  (unsigned long long)s->recovered_from_window, (unsigned long long)s->cut_bytes);
-}
-
-int verb_status(cli *c, const cli_args *args) {
-    result_format format = RESULT_TABLE;
-    tape_stats stats = {.size_bytes = sizeof stats};
-    tape_error error;
-    if (!args_format(c, args, &format)) {
-        return EXIT_USAGE;
-    }
-    /* A store opened for this alone has nothing better to do than to catch up. */
-    if (tape_stats_read(c->db, !c->asked, &stats, &error) != TAPE_OK) {
-        return cli_fail(c, &error);
-    }
-    if (format == RESULT_JSON) {
-        print_status_json(c, &stats);
-    } else {
-        print_status_table(c, args->words[0], &stats);
-    }
     return EXIT_DONE;
 }
 

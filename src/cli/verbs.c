@@ -9,6 +9,11 @@
     { "at", 0, "SEQ", "the state right after record SEQ; default: now" }
 #define OPTION_LEVEL                                                                               \
     { "level", 0, "LEVEL", "see what is written, durable or committed; default: written" }
+#define OPTIONS_RANGE                                                                              \
+    {"from", 0, "TEXT", "of the next key field: from here on"},                                    \
+        {"to", 0, "TEXT", "up to here, not including it"}, {                                       \
+        "prefix", 0, "TEXT", "what begins so"                                                      \
+    }
 #define LEVEL_TEXT                                                                                 \
     "LEVEL is how safe a record is: `written` survives a crash of the process, `durable` "         \
     "survives "                                                                                    \
@@ -98,6 +103,36 @@ const cli_verb cli_verbs[] = {
         .run = verb_get,
     },
     {
+        .name = "scan",
+        .synopsis = "DIR TABLE [KEY...] [options]",
+        .summary = "print the rows of a range of keys, in order",
+        .text =
+            "Prints the newest row of each key, in the order of the keys: text by bytes, numbers "
+            "by value. KEY are the first key fields, if any; --from, --to and --prefix bound the "
+            "next one. With --versions every version of a key comes, newest first. A scan sees "
+            "one state, that of its start, whatever is appended meanwhile, and never holds more "
+            "than a few rows.\n"
+            "Lines of JSON as `get` prints them, or another format as in `sql`.",
+        .examples = "tape scan market positions alice\n"
+                    "tape scan market orders --prefix s7- --reverse --limit 10\n"
+                    "tape scan market orders s7-o00000097 --versions --format table\n",
+        .store = STORE_READ,
+        .words_min = 2,
+        .words_max = -1,
+        .options =
+            {
+                OPTIONS_RANGE,
+                {"reverse", 0, NULL, "the highest key first; with --versions, the oldest"},
+                {"versions", 0, NULL, "every version, not the newest alone"},
+                OPTION_AT,
+                {"limit", 0, "N", "end after N rows"},
+                {"format", 0, "FORMAT", "json (default), table, csv, arrow or parquet"},
+                {"width", 0, "COLUMNS", "of a table; default: the terminal's; 0: no limit"},
+            },
+        .check = verb_scan_check,
+        .run = verb_scan,
+    },
+    {
         .name = "sql",
         .synopsis = "DIR [SQL] [options]",
         .summary = "ask in SQL",
@@ -161,7 +196,8 @@ const cli_verb cli_verbs[] = {
         .summary = "tell how far everything is, and how large",
         .text = "Prints the last sequence number that is written, durable, committed, applied to "
                 "the store, visible to SQL and archived, the oldest kept, rows per table, bytes "
-                "per part, how the device syncs and what the last recovery did.",
+                "per part, the store's files by level and what compaction and scrubbing did, how "
+                "the device syncs and what the last recovery did.",
         .examples = "tape status market --format json\n",
         .store = STORE_READ,
         .words_min = 1,
@@ -195,6 +231,25 @@ const cli_verb cli_verbs[] = {
         .words_min = 1,
         .words_max = 1,
         .run = verb_checkpoint,
+    },
+    {
+        .name = "compact",
+        .synopsis = "DIR [TABLE [KEY...]] [options]",
+        .summary = "bring the store's files into their final order now",
+        .text =
+            "Does what the background does over time: makes the store's files hold every record "
+            "committed so far, then merges them, of all tables, of one, or of a range of its "
+            "keys (as in `scan`), so that a point read looks at one file. Versions and events "
+            "that need not be kept go. Appends and reads go on meanwhile; interrupted, what "
+            "was done stays.",
+        .examples = "tape compact market\n"
+                    "tape compact market orders --prefix s7-\n",
+        .store = STORE_WRITE,
+        .words_min = 1,
+        .words_max = -1,
+        .options = {OPTIONS_RANGE},
+        .check = verb_compact_check,
+        .run = verb_compact,
     },
     {
         .name = "bench",
