@@ -668,6 +668,8 @@ static void read_everything(world *w, sstable *t, uint64_t *random) {
  * parts count as checked, so that every use must bound what it reads. */
 static void sstable_reader_survives_mutated_bytes(void **state) {
     (void)state;
+    const char *scale = getenv("TAPE_TEST_SCALE");
+    uint64_t rounds = scale != NULL && strcmp(scale, "full") == 0 ? 50 * FUZZ_ROUNDS : FUZZ_ROUNDS;
     for (size_t c = 0; c < COUNT_OF(fixture_codecs); c++) {
         world w;
         world_make(&w, c == 0 ? TAPE_TABLE_ORDERS : TAPE_TABLE_POSITIONS, c == 0 ? 60 : 300, 5, 9,
@@ -675,7 +677,7 @@ static void sstable_reader_survives_mutated_bytes(void **state) {
         uint64_t seed = 20240808 + c;
         uint64_t opened = 0;
         uint8_t *copy = mem_alloc(w.size);
-        for (int round = 0; round < FUZZ_ROUNDS; round++) {
+        for (uint64_t round = 0; round < rounds; round++) {
             memcpy(copy, w.data, w.size);
             mutate(&w, copy, &seed);
             if (fixture_random(&seed) % 2 == 0) {
@@ -699,9 +701,9 @@ static void sstable_reader_survives_mutated_bytes(void **state) {
             }
             sstable_close(&t);
         }
-        print_message("%llu of %d mutated tables opened\n", (unsigned long long)opened,
-                      FUZZ_ROUNDS);
-        assert_true(opened > FUZZ_ROUNDS / 4);
+        print_message("%llu of %llu mutated tables opened\n", (unsigned long long)opened,
+                      (unsigned long long)rounds);
+        assert_true(opened > rounds / 4);
         free(copy);
         world_free(&w);
     }
