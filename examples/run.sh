@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the examples one after the other on one store: examples/run.sh EMBED FOLLOW
+# Runs the examples one after the other on one store: examples/run.sh EMBED FOLLOW VIEW SCAN
 set -euo pipefail
 work=$(mktemp -d "${TMPDIR:-/tmp}/tape-examples.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -16,3 +16,22 @@ expect "$embedded" 'volume 2, turnover 7800.4'
 followed=$("$2" "$work/db" 0)
 expect "$followed" '1 IF2601 3900.2 x 2'
 expect "$followed" 'next seq 4'
+viewed=$("$3" "$work/db")
+expect "$viewed" 'in the view alice has 900000 available'
+expect "$viewed" 'now alice has 500000 available'
+expect "$viewed" 'bob: 900000 available at seq 3'
+expect "$viewed" 'carol: no account'
+scanned=$("$4" "$work/db")
+expected='accounts by user:
+  alice seq 4 balance 1e+06
+  bob seq 3 balance 1e+06
+the highest user first:
+  bob seq 3 balance 1e+06
+  alice seq 4 balance 1e+06
+what alice'"'"'s account was:
+  alice seq 4 balance 1e+06
+  alice seq 2 balance 1e+06'
+if [ "$scanned" != "$expected" ]; then
+    printf 'expected: %s\nactual: %s\n' "$expected" "$scanned" >&2
+    exit 1
+fi
