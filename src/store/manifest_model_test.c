@@ -1,7 +1,7 @@
 /* The manifest against a model, on machines that stop and disks that fail, with many files, and
  * with any bytes. */
 #include "base/base_testing.h"
-#include "store/manifest_fixture.h"
+#include "store/manifest_testing.h"
 
 #include "format/format.h"
 
@@ -258,7 +258,7 @@ static void run_model(uint64_t seed) {
         commit_change(&m, &d->change);
         if (random_below(&seed, 600) == 0) { /* the edit just written is torn */
             uint64_t cut = before + random_below(&seed, (size_t)(m.end - before));
-            assert_int_equal(os_sim_resize_raw(sim, MANIFEST_FIXTURE_PATH, cut), TAPE_OK);
+            assert_int_equal(os_sim_resize_raw(sim, MANIFEST_TESTING_PATH, cut), TAPE_OK);
             reload(&m, &place);
             assert_int_equal(m.cut_bytes, cut - before);
             assert_true(agrees(k, &m));
@@ -566,7 +566,7 @@ static void manifest_reader_survives_mutated_bytes(void **state) {
     write_moving_edit(&place);
     size_t size = 0;
     uint8_t *data = NULL;
-    assert_int_equal(os_sim_read_raw(sim, MANIFEST_FIXTURE_PATH, OS_SIM_CACHED, &data, &size),
+    assert_int_equal(os_sim_read_raw(sim, MANIFEST_TESTING_PATH, OS_SIM_CACHED, &data, &size),
                      TAPE_OK);
     uint64_t seed = 77;
     uint64_t loaded = 0;
@@ -598,7 +598,7 @@ static void manifest_reader_survives_mutated_bytes(void **state) {
         } else {
             assert_true(error.status == TAPE_CORRUPT || error.status == TAPE_NEWER ||
                         error.status == TAPE_TOO_OLD);
-            assert_string_equal(error.file, MANIFEST_FIXTURE_PATH);
+            assert_string_equal(error.file, MANIFEST_TESTING_PATH);
         }
         free(copy);
     }

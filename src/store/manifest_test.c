@@ -1,5 +1,5 @@
 #include "base/base_testing.h"
-#include "store/manifest_fixture.h"
+#include "store/manifest_testing.h"
 #include "store/store_internal.h"
 
 #include "format/format.h"

@@ -1,5 +1,5 @@
-/* What the tests of the manifest share: see manifest_fixture.h. */
-#include "store/manifest_fixture.h"
+/* What the tests of the manifest share: see manifest_testing.h. */
+#include "store/manifest_testing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -102,7 +102,7 @@ void write_moving_edit(const sstable_place *place) {
 
 void start_machine(os_sim *sim, sstable_place *place) {
     os_disk *disk = os_sim_process_start(sim);
-    (void)!os_dir_make(disk, MANIFEST_FIXTURE_DIR, NULL);
+    (void)!os_dir_make(disk, MANIFEST_TESTING_DIR, NULL);
     assert_int_equal(os_dir_sync(disk, "/", NULL), TAPE_OK);
-    *place = (sstable_place){disk, MANIFEST_FIXTURE_DIR, fixture_store_id};
+    *place = (sstable_place){disk, MANIFEST_TESTING_DIR, fixture_store_id};
 }

@@ -1,12 +1,12 @@
 /* For the manifest's tests: files that never were, and changes that are always the same. */
-#ifndef MANIFEST_FIXTURE_H
-#define MANIFEST_FIXTURE_H
+#ifndef MANIFEST_TESTING_H
+#define MANIFEST_TESTING_H
 
 #include "os/os_sim.h"
 #include "store/manifest.h"
 
-#define MANIFEST_FIXTURE_DIR "/store" /* of simulated machines */
-#define MANIFEST_FIXTURE_PATH MANIFEST_FIXTURE_DIR "/" MANIFEST_NAME
+#define MANIFEST_TESTING_DIR "/store" /* of simulated machines */
+#define MANIFEST_TESTING_PATH MANIFEST_TESTING_DIR "/" MANIFEST_NAME
 
 extern const uint8_t fixture_store_id[16];
 
