@@ -625,7 +625,7 @@ static void store_rot_in_the_last_edit_falls_back_and_removes_nothing(void **sta
 /* --- everything at once --- */
 
 #define RACE_KEYS 500u
-#define RACE_RECORDS 30000u
+#define RACE_RECORDS 10000u
 
 typedef struct race {
     store *store;
