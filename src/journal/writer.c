@@ -306,7 +306,7 @@ tape_status journal_flush(journal *j, bool seal, tape_error *error) {
         (void)error_set(&local, status, "the journal could not be written");
     }
     journal_fail(j, cause);
-    return TAPE_FAILED;
+    return journal_failure(j, error);
 }
 
 void journal_run_writer(void *argument) {
