@@ -148,6 +148,7 @@ static tape_status open_table(merge *m, merge_source *source, size_t at, tape_er
 static tape_status cross_files(merge *m, merge_source *source, bool *valid, tape_error *error) {
     while (!source->cursor.valid) {
         if (source->at == (m->backward ? 0 : source->count - 1)) {
+            close_table(source); /* whoever made the merge may have let go of the file */
             *valid = false;
             return TAPE_OK;
         }
