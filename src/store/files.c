@@ -156,7 +156,8 @@ file_set *file_set_apply(const file_set *old, const manifest_change *change) {
         level->files[level->count++] = f;
         level_sort(level, e->level);
     }
-    if (change->history_table != 0) {
+    if (change->history_table != 0 &&
+        change->history_seq > set->trees[change->history_table].history_seq) {
         set->trees[change->history_table].history_seq = change->history_seq;
     }
     for (size_t t = 0; t < STORE_TABLES; t++) {
