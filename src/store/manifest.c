@@ -767,7 +767,7 @@ static uint64_t append_state(const manifest *m, buffer *content) {
                 edit_add_history(&payload, table, m->history_seq[table]);
             }
         }
-        edit_add_files(&payload, m->entries + done, count);
+        edit_add_files(&payload, count == 0 ? NULL : m->entries + done, count);
         edit_end(m, content, content->size, &payload);
         done += count;
     } while (done < m->entry_count);
