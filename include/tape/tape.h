@@ -188,7 +188,8 @@ typedef struct tape_scan_options {
     const char *to;     /* up to, not including */
     const char *prefix; /* begins with; not together with from and to */
     bool backward;      /* the highest key first */
-    bool versions;      /* every version of each key, newest first (backward: oldest first) */
+    bool versions;      /* every version of each key that keep_ns keeps, newest first (backward:
+                           oldest first) */
 } tape_scan_options;
 TAPE_API void tape_scan_options_init(tape_scan_options *options);
 

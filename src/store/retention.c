@@ -29,6 +29,13 @@ bool store_expired(const store *s, const tape_table_info *table, int64_t append_
            append_ts <= expiry_cutoff(now_ns, keep_ns);
 }
 
+bool store_outdates(const store *s, const tape_table_info *table, int64_t append_ts,
+                    int64_t now_ns) {
+    int64_t keep_ns = s->options.keep_ns[table->id];
+    return keep_ns != 0 && table->kind == TAPE_KIND_ENTITY &&
+           append_ts <= expiry_cutoff(now_ns, keep_ns);
+}
+
 store_horizon store_horizon_now(store *s, int64_t now_ns) {
     store_horizon h = {.seq = UINT64_MAX};
     pthread_mutex_lock(&s->lock);

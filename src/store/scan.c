@@ -11,10 +11,13 @@
  *
  * Invariants
  *  C1 `record` is where the merge stands and has not been dealt with, unless `given`: then it is
- * what the caller has. C2 What is shown depends on records with seq <= at alone, whatever version
- * of the store is pinned: so the version may be exchanged for the present one at any record, and is
- * after every SCAN_HOLD_RECORDS if there is another one. C3 `at` was applied before the version was
- * pinned, so the version has everything up to it.
+ *     what the caller has.
+ *  C2 What is shown depends on records with seq <= at alone, whatever version of the store is
+ *     pinned: so the version may be exchanged for the present one at any record, and is after every
+ *     SCAN_HOLD_RECORDS if there is another one.
+ *  C3 `at` was applied before the version was pinned, so the version has everything up to it.
+ *  C4 Versions that may have been dropped (retention.c, R1) do not show, dropped or not: so a scan
+ *     shows the same however often it is made at a moment that is pinned.
  *
  * Threads: one at a time. Failure: an error ends the scan; it is returned again by every later
  * call.
@@ -33,6 +36,7 @@ struct store_scan {
     store_moment moment; /* C3 */
     bool backward;
     bool versions;
+    bool outdating; /* versions of the table go when newer ones are old enough */
     record_key_bounds bounds;
 
     store_version *version; /* pinned; NULL: the scan is over */
@@ -197,6 +201,11 @@ static bool expired(const store_scan *scan, const record_view *record) {
     return store_expired(scan->store, scan->table, record->append_ts, scan->moment.now_ns);
 }
 
+/* Whether the version is so old that those before it may be gone, and do not show (C4). */
+static bool outdates(const store_scan *scan, const record_view *record) {
+    return store_outdates(scan->store, scan->table, record->append_ts, scan->moment.now_ns);
+}
+
 /* What happens before a record is looked at. */
 static tape_status arrive(store_scan *scan, tape_error *error) {
     if (scan->given) {
@@ -228,7 +237,7 @@ static tape_status next_upwards(store_scan *scan, record_view *out, bool *found,
             scan->decided = true; /* what comes now of this key was appended even earlier */
             status = pass(scan, 0, error);
         } else {
-            scan->decided = !scan->versions;
+            scan->decided = !scan->versions || outdates(scan, &scan->record);
             scan->passed = 0;
             scan->given = true;
             *out = scan->record;
@@ -264,16 +273,21 @@ static tape_status look_downwards(store_scan *scan, bool *show, tape_error *erro
     if (scan->record.seq > scan->moment.at) { /* and what comes now of this key is newer still */
         return pass(scan, UINT64_MAX, error);
     }
-    if (scan->versions) {
+    if (scan->versions && !scan->outdating) {
         *show = !expired(scan, &scan->record);
         return *show ? TAPE_OK : step(scan, error);
     }
-    if (++scan->passed > SCAN_PASS_MAX) {
+    if (!scan->versions && ++scan->passed > SCAN_PASS_MAX) {
         scan->looked_at++;
         return hold_newest(scan, error);
     }
     hold(scan);
     return step(scan, error);
+}
+
+/* With versions: whether what is held shows, whatever comes next of its key. */
+static bool shows_held(const store_scan *scan) {
+    return scan->versions && scan->record.seq <= scan->moment.at && !outdates(scan, &scan->record);
 }
 
 static tape_status next_downwards(store_scan *scan, record_view *out, bool *found,
@@ -285,7 +299,7 @@ static tape_status next_downwards(store_scan *scan, record_view *out, bool *foun
         }
         bool over = !scan->more || out_of_bounds(scan);
         bool same = !over && is_same_key(scan);
-        if (scan->holding && !same) {
+        if (scan->holding && (!same || shows_held(scan))) {
             scan->holding = false;
             if (!expired(scan, &scan->held)) {
                 *out = scan->held;
@@ -358,6 +372,8 @@ tape_status store_scan_open(store *s, const store_scan_options *options, store_s
     scan->moment = options->moment;
     scan->backward = options->backward;
     scan->versions = options->versions;
+    scan->outdating =
+        scan->table->kind == TAPE_KIND_ENTITY && s->options.keep_ns[scan->table->id] != 0;
     scan->bounds = options->bounds;
     narrow_to_table(scan);
     tape_status status = pin_first(scan, options->moment.at, error);

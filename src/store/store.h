@@ -123,7 +123,8 @@ typedef struct store_scan_options {
     record_key_bounds bounds;
     store_moment moment;
     bool backward; /* from the highest key down */
-    bool versions; /* every version, newest first (backward: oldest first), not the newest alone */
+    bool versions; /* every version that keep_ns keeps, newest first (backward: oldest first), not
+                      the newest alone */
 } store_scan_options;
 typedef struct store_scan store_scan;
 tape_status store_scan_open(store *s, const store_scan_options *options, store_scan **out,

@@ -191,6 +191,9 @@ bool drop_record(drop_filter *d, const record_view *record);
 bool store_history_begin(store *s, uint64_t seq);
 /* Whether an event record is gone at the moment. */
 bool store_expired(const store *s, const tape_table_info *table, int64_t append_ts, int64_t now_ns);
+/* Whether a version of an entity is so old that the one before it may be dropped. */
+bool store_outdates(const store *s, const tape_table_info *table, int64_t append_ts,
+                    int64_t now_ns);
 
 /* --- flush.c --- */
 /* Starts a new active memtable; there is room for one more waiting. Holding `lock`. */
