@@ -113,31 +113,6 @@ static tape_status get_in_version(store *s, const store_version *v, const store_
     return status;
 }
 
-/* A version of the store to read at the moment, and in *at the seq up to which it shows. TOO_OLD.
- */
-static tape_status pin_for(store *s, const store_moment *moment, const tape_table_info *table,
-                           store_version **out, uint64_t *at, tape_error *error) {
-    for (;;) {
-        /* Before pinning: a version pinned later has everything up to here. The other way round,
-         * records up to here could lie in a memtable that became active in between. */
-        uint64_t applied = store_applied_seq(s);
-        *at = moment->at < applied ? moment->at : applied;
-        *out = version_pin(s);
-        uint64_t history = (*out)->files->trees[table->id].history_seq;
-        if (LIKELY(*at >= history)) {
-            return TAPE_OK;
-        }
-        version_unpin(*out);
-        if (moment->at <= applied) {
-            return error_set(error, TAPE_TOO_OLD,
-                             "versions of %s are no longer kept below seq %" PRIu64 ", seq %" PRIu64
-                             " cannot be read; keep them for longer (keep_ns)",
-                             table->name, history, *at);
-        }
-        /* Asked for the newest, and versions older than it went between the two: again. */
-    }
-}
-
 tape_status store_get(store *s, const store_moment *moment, const tape_table_info *table, slice key,
                       void *out, uint16_t *version, tape_error *error) {
     atomic_fetch_add_explicit(&s->gets, 1, memory_order_relaxed);
@@ -149,7 +124,7 @@ tape_status store_get(store *s, const store_moment *moment, const tape_table_inf
     l.filtered = l.false_positives = 0;
     record_key_hash(key, l.hash);
     store_version *v = NULL;
-    tape_status status = pin_for(s, moment, table, &v, &l.at, error);
+    tape_status status = version_pin_at(s, moment->at, table, &v, &l.at, error);
     if (status != TAPE_OK) {
         return status;
     }
@@ -185,7 +160,7 @@ tape_status store_get_many(store *s, const store_moment *moment, const tape_tabl
     atomic_fetch_add_explicit(&s->gets, count, memory_order_relaxed);
     store_version *v = NULL;
     uint64_t at = 0;
-    tape_status status = pin_for(s, moment, table, &v, &at, error);
+    tape_status status = version_pin_at(s, moment->at, table, &v, &at, error);
     if (status != TAPE_OK) {
         return status;
     }

@@ -24,7 +24,6 @@
  */
 #include "store/store_internal.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 #define SCAN_PASS_MAX 16
@@ -121,30 +120,21 @@ static void add_sources(store_scan *scan) {
     }
 }
 
-static uint64_t history_of(const store_scan *scan) {
-    return scan->table->kind == TAPE_KIND_ENTITY
-               ? scan->version->files->trees[scan->table->id].history_seq
-               : 0;
-}
-
 static tape_status seek(store_scan *scan, slice key, uint64_t seq, bool backward,
                         tape_error *error) {
     scan->passed = 0;
     return merge_seek(scan->merge, key, seq, backward, &scan->record, &scan->more, error);
 }
 
+/* C3; only the first time may this lower `at`. */
 static tape_status pin(store_scan *scan, tape_error *error) {
-    scan->version = version_pin(scan->store);
+    tape_status status = version_pin_at(scan->store, scan->moment.at, scan->table, &scan->version,
+                                        &scan->moment.at, error);
     scan->looked_at = 0;
-    if (scan->moment.at < history_of(scan)) {
-        return error_set(
-            error, TAPE_TOO_OLD,
-            "%s cannot be scanned at seq %" PRIu64 ": older versions were let go up to seq %" PRIu64
-            "; scan at that or later, hold a pin while scanning, or keep more (keep_ns)",
-            scan->table->name, scan->moment.at, history_of(scan));
+    if (status == TAPE_OK) {
+        add_sources(scan);
     }
-    add_sources(scan);
-    return TAPE_OK;
+    return status;
 }
 
 /* C2: to the same record in the present version. */
@@ -336,20 +326,6 @@ static tape_status fail(store_scan *scan, tape_status status) {
     return status;
 }
 
-/* Pins for the first time. Who asks for everything that was applied is not refused because some
- * more was applied, and versions let go, before the pin. */
-static tape_status pin_first(store_scan *scan, uint64_t at, tape_error *error) {
-    for (;;) {
-        uint64_t applied = store_applied_seq(scan->store); /* C3: before the pin */
-        scan->moment.at = at < applied ? at : applied;
-        tape_status status = pin(scan, error);
-        if (status != TAPE_TOO_OLD || at <= applied) {
-            return status;
-        }
-        let_go(scan);
-    }
-}
-
 static void narrow_to_table(store_scan *scan) {
     uint8_t id = (uint8_t)scan->table->id;
     uint8_t beyond = (uint8_t)(id + 1);
@@ -376,7 +352,7 @@ tape_status store_scan_open(store *s, const store_scan_options *options, store_s
         scan->table->kind == TAPE_KIND_ENTITY && s->options.keep_ns[scan->table->id] != 0;
     scan->bounds = options->bounds;
     narrow_to_table(scan);
-    tape_status status = pin_first(scan, options->moment.at, error);
+    tape_status status = pin(scan, error);
     if (status == TAPE_OK) {
         status = seek(scan, scan->backward ? high_of(scan) : low_of(scan), UINT64_MAX,
                       scan->backward, error);

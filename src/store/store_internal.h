@@ -110,6 +110,9 @@ struct store {
 /* --- version.c --- */
 /* The current version; it stays as it is until it is unpinned. Any thread, no lock. */
 store_version *version_pin(store *s);
+/* The same to read a table at `wanted`: *at is the seq up to which it shows. TOO_OLD. */
+tape_status version_pin_at(store *s, uint64_t wanted, const tape_table_info *table,
+                           store_version **out, uint64_t *at, tape_error *error) TAPE_CHECKED;
 void version_unpin(store_version *v);
 /* The current version, for whoever holds `lock`. */
 store_version *version_current(store *s);

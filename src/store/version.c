@@ -19,6 +19,7 @@
  * is over before the memtable is freed. */
 #include "store/store_internal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 store_version *version_pin(store *s) {
@@ -29,6 +30,32 @@ store_version *version_pin(store *s) {
             return v;
         }
         atomic_fetch_sub(&v->pins, 1);
+    }
+}
+
+tape_status version_pin_at(store *s, uint64_t wanted, const tape_table_info *table,
+                           store_version **out, uint64_t *at, tape_error *error) {
+    for (;;) {
+        /* Before pinning: a version pinned later has everything up to here. The other way round,
+         * records up to here could lie in a memtable that became active in between. */
+        uint64_t applied = store_applied_seq(s);
+        *at = wanted < applied ? wanted : applied;
+        *out = version_pin(s);
+        uint64_t history = (*out)->files->trees[table->id].history_seq;
+        if (LIKELY(*at >= history)) {
+            return TAPE_OK;
+        }
+        version_unpin(*out);
+        *out = NULL;
+        if (wanted <= applied) {
+            return error_set(error, TAPE_TOO_OLD,
+                             "%s cannot be read at seq %" PRIu64
+                             ": older versions were let go, they are whole from seq %" PRIu64
+                             " on; read there, hold a pin while reading, or keep versions for "
+                             "longer (keep_ns)",
+                             table->name, *at, history);
+        }
+        /* Asked for the newest, and versions older than it went between the two: again. */
     }
 }
 
