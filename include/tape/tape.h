@@ -85,7 +85,7 @@ typedef struct tape_open_options {
                                         0: never */
     uint64_t reserve_bytes; /* appends are refused with NO_SPACE while the disk has less free
                                than this, so that what was accepted can always be written;
-                               default 64 MiB and two segments */
+                               default (UINT64_MAX) 64 MiB and two segments, 0: never */
 } tape_open_options;
 TAPE_API void tape_open_options_init(tape_open_options *options);
 
@@ -132,7 +132,8 @@ typedef struct tape_append_result {
 
 /* Appends `count` records as one atomic unit: they become visible, durable and committed together,
  * with consecutive sequence numbers. INVALID names record, field and value, and nothing is
- * appended. BUSY: the window stayed full until the timeout; nothing is appended. TIMEOUT: the
+ * appended. BUSY: the window stayed full until the timeout; nothing is appended. NO_SPACE: the disk
+ * is short of reserve_bytes; nothing is appended until there is more. TIMEOUT: the
  * records are written, but the level was not reached in time; *result is filled. FAILED: a disk
  * write or sync failed; reopen the store. Several threads may append at once. Allocates nothing,
  * makes no system call at level TAPE_WRITTEN unless the window is full. `result` may be NULL. */
