@@ -425,8 +425,9 @@ tape_status tape_close(tape **handle, tape_error *error) {
     tape_status status = TAPE_OK;
     store_stats stats;
     store_stats_read(db->store, &stats);
-    if (!db->options.read_only && stats.memtable_bytes > CLOSE_FLUSH_BYTES) {
-        /* Only to save the next open some replay: everything is in the journal in any case. */
+    /* Only to save the next open some replay: everything is in the journal in any case. */
+    if (!db->options.read_only && stats.memtable_bytes > CLOSE_FLUSH_BYTES &&
+        !journal_is_short_of_space(db->journal)) {
         tape_error full;
         status = tape_checkpoint(db, &full);
         if (status == TAPE_NO_SPACE) {
