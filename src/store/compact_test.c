@@ -376,6 +376,28 @@ static void old_versions_go_and_the_newest_stays(void **state) {
     store_pin_close(&pin);
 }
 
+/* What one compaction dropped is not forgotten when a later one drops less. */
+static void history_never_falls(void **state) {
+    world *w = *state;
+    const uint16_t t = TAPE_TABLE_ORDERS;
+    w->options.keep_ns[t] = 1;
+    w->model.orders_only = true;
+    reopen(w);
+    apply(w, 3000);
+    flush(w);
+    compact_all(w, 0);
+    store_version *v = version_pin(w->store);
+    uint64_t before = v->files->trees[t].history_seq;
+    version_unpin(v);
+    assert_true(before > 0);
+    pthread_mutex_lock(&w->store->lock);
+    manifest_change lower = {.history_table = t, .history_seq = before - 1};
+    file_set *set = file_set_apply(version_current(w->store)->files, &lower);
+    assert_int_equal(set->trees[t].history_seq, before);
+    file_set_release(w->store, set);
+    pthread_mutex_unlock(&w->store->lock);
+}
+
 static void a_pin_keeps_what_it_shows(void **state) {
     world *w = *state;
     for (uint16_t t = 1; t < STORE_TABLES; t++) {
@@ -523,6 +545,7 @@ int main(void) {
         TEST(compaction_of_a_range_leaves_other_keys_where_they_are),
         TEST(packed_levels_are_read_like_others),
         TEST(old_versions_go_and_the_newest_stays),
+        TEST(history_never_falls),
         TEST(a_pin_keeps_what_it_shows),
         TEST(expired_events_are_not_seen_and_their_files_go),
         TEST(a_damaged_input_stops_its_table_only),
