@@ -304,6 +304,44 @@ static void merge_ends_with_the_error_of_a_source(void **state) {
     layout_destroy(&l);
 }
 
+/* What a merge has left behind may be closed and freed: a compaction replaces its input file by
+ * file.
+ */
+static void merge_lets_go_of_files_that_it_has_passed(void **state) {
+    (void)state;
+    layout *l = layout_create(71, TAPE_TABLE_ORDERS, 300, 100, NULL);
+    for (int backward = 0; backward < 2; backward++) {
+        table_file *files[3];
+        for (size_t i = 0; i < 3; i++) {
+            files[i] = mem_zalloc(sizeof *files[i]);
+            files[i]->info = layout_write(l, l->sorted + 100 * i, 100, SSTABLE_PLAIN);
+        }
+        merge *m = merge_create(l->store, record_table(TAPE_TABLE_ORDERS));
+        merge_add_files(m, files, 3);
+        uint8_t high = TAPE_TABLE_ORDERS + 1;
+        record_view got;
+        bool found = false;
+        assert_int_equal(merge_seek(m, backward ? (slice){&high, 1} : (slice){0}, 0, backward, &got,
+                                    &found, NULL),
+                         TAPE_OK);
+        for (size_t i = 1; i <= 300; i++) {
+            assert_true(found);
+            assert_int_equal(merge_next(m, &got, &found, NULL), TAPE_OK);
+            if (i % 100 == 0) {
+                size_t passed = backward ? 3 - i / 100 : i / 100 - 1;
+                sstable *t = atomic_load(&files[passed]->opened);
+                sstable_close(&t);
+                memset(files[passed], 0xff, sizeof *files[passed]);
+                free(files[passed]);
+            }
+        }
+        assert_false(found);
+        merge_destroy(&m);
+    }
+    atomic_store(&l->store->mapped_files, 0);
+    layout_destroy(&l);
+}
+
 static void merge_of_nothing_gives_nothing(void **state) {
     (void)state;
     layout *l = layout_create(61, 0, 200, 20, NULL);
@@ -345,6 +383,7 @@ int main(void) {
         cmocka_unit_test(merge_orders_keys_whatever_they_share),
         cmocka_unit_test(merge_takes_equal_records_from_the_source_added_first),
         cmocka_unit_test(merge_ends_with_the_error_of_a_source),
+        cmocka_unit_test(merge_lets_go_of_files_that_it_has_passed),
         cmocka_unit_test(merge_of_nothing_gives_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
