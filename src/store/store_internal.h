@@ -158,7 +158,9 @@ typedef struct merge merge;
 merge *merge_create(store *s, const tape_table_info *table);
 void merge_destroy(merge **m);
 /* All are added before the first seek. Of several sources that hold the same (key, seq) the one
- * added first gives the record; the others' are passed over. */
+ * added first gives the record; the others' are passed over. Memtables and `files`, the array too,
+ * stay the caller's and must last until the merge has given the last record or is destroyed; a file
+ * may go when the merge has passed it, if there is no seek afterwards. */
 void merge_add_memtable(merge *m, const memtable *table);
 void merge_add_files(merge *m, table_file *const *files, size_t count); /* disjoint, by key */
 /* To the first record at or after (key, seq); with `backward`, to the last before (key, seq), and
