@@ -9,15 +9,11 @@
 
 #include <stdlib.h>
 
-/* Keys whose entries are brought into the cache ahead. */
-#define AHEAD_KEYS 8u
-
 typedef struct cursor {
     memtable_cursor shown;
     const memtable *table;
-    const key_order *order; /* that `run` is of */
-    const memtable_entry *entry;
-    uint32_t at; /* the entry's key in `run` */
+    const key_order *order;      /* that `run` is of */
+    const memtable_entry *entry; /* its key is the one behind the place in `run` */
     order_run run;
     order_pair pairs[]; /* of `run` */
 } cursor;
@@ -60,7 +56,7 @@ static const memtable_entry *newest_of(const cursor *c, const memtable_entry *fi
     return e;
 }
 
-/* Ids that stand for no table are behind all. */
+/* NULL where no table has the id. */
 static const key_order *order_of(const cursor *c, unsigned table) {
     return table >= 1 && table <= TAPE_TABLE_COUNT ? &c->table->orders[table] : NULL;
 }
@@ -74,20 +70,13 @@ static bool load(cursor *c, unsigned table, slice key, bool before) {
     return c->order != NULL && key_order_read(c->order, key, before, &c->run);
 }
 
-static void prefetch_from(const cursor *c, uint32_t from, uint32_t end) {
-    for (uint32_t i = from; i < end && i < c->run.count; i++) {
-        entry_prefetch(c->run.pairs[i].entry);
-    }
-}
-
 /* To the first key of the first table from `table` on that has one. */
 static void show_first_from(cursor *c, unsigned table) {
     for (; table <= TAPE_TABLE_COUNT; table++) {
         uint8_t bound = (uint8_t)table;
         if (load(c, table, (slice){&bound, 1}, false)) {
-            c->at = 0;
-            prefetch_from(c, 1, AHEAD_KEYS);
-            show(c, newest_of(c, c->run.pairs[0].entry));
+            order_run_seek(&c->run, (slice){&bound, 1});
+            show(c, newest_of(c, order_run_next(&c->run)));
             return;
         }
     }
@@ -99,17 +88,19 @@ static void show_last_before(cursor *c, unsigned table) {
     for (; table > 1; table--) {
         uint8_t bound = (uint8_t)table;
         if (load(c, table - 1, (slice){&bound, 1}, false)) {
-            c->at = c->run.count - 1;
-            show(c, c->run.pairs[c->at].entry);
+            order_run_seek(&c->run, (slice){&bound, 1});
+            order_run_back(&c->run);
+            show(c, order_run_next(&c->run));
             return;
         }
     }
     show(c, NULL);
 }
 
-/* To the newest version of the key at `at`, or of the next one behind the run. */
-static void show_key(cursor *c, uint32_t at) {
-    while (at >= c->run.count) {
+/* To the newest version of the key behind the place in the run, which may lie behind the run. */
+static void show_key(cursor *c) {
+    const memtable_entry *first = order_run_next(&c->run);
+    while (first == NULL) {
         if (c->run.high == NULL) {
             show_first_from(c, table_of(c) + 1);
             return;
@@ -117,17 +108,16 @@ static void show_key(cursor *c, uint32_t at) {
         uint8_t bytes[RECORD_KEY_BYTES_MAX];
         slice key = key_of(c->run.high, bytes);
         (void)key_order_read(c->order, key, false, &c->run);
-        at = order_run_seek(&c->run, key);
-        prefetch_from(c, at, at + AHEAD_KEYS);
+        order_run_seek(&c->run, key);
+        first = order_run_next(&c->run);
     }
-    c->at = at;
-    prefetch_from(c, at + AHEAD_KEYS, at + AHEAD_KEYS + 1);
-    show(c, newest_of(c, c->run.pairs[at].entry));
+    show(c, newest_of(c, first));
 }
 
-/* To the first version of the key before the one at `at`. */
-static void show_key_before(cursor *c, uint32_t at) {
-    while (at == 0) {
+/* To the first version of the key before the place in the run, which may lie before the run. */
+static void show_key_before(cursor *c) {
+    const memtable_entry *first = order_run_prev(&c->run);
+    while (first == NULL) {
         if (c->run.low == NULL) {
             show_last_before(c, table_of(c));
             return;
@@ -135,55 +125,62 @@ static void show_key_before(cursor *c, uint32_t at) {
         uint8_t bytes[RECORD_KEY_BYTES_MAX];
         slice key = key_of(c->run.low, bytes);
         (void)key_order_read(c->order, key, true, &c->run);
-        at = order_run_seek(&c->run, key);
+        order_run_seek(&c->run, key);
+        first = order_run_prev(&c->run);
     }
-    c->at = at - 1;
-    if (at > AHEAD_KEYS) {
-        prefetch_from(c, at - 1 - AHEAD_KEYS, at - AHEAD_KEYS);
+    order_run_back(&c->run);
+    show(c, first);
+}
+
+/* Goes to the key in its table. False: the table has none; `first` is its entry if it is there,
+ * else NULL. */
+static bool find(cursor *c, unsigned table, slice key, const memtable_entry **first) {
+    if (!load(c, table, key, false)) {
+        return false;
     }
-    show(c, c->run.pairs[at - 1].entry);
+    order_run_seek(&c->run, key);
+    const memtable_entry *e = order_run_next(&c->run);
+    *first = e != NULL && entry_compare_key(key, e) == 0 ? e : NULL;
+    return true;
 }
 
 void memtable_cursor_seek(memtable_cursor *shown, slice key, uint64_t seq) {
     cursor *c = (cursor *)shown;
-    unsigned table = key.size == 0 || key.data[0] == 0 ? 1 : key.data[0];
-    if (key.size == 0 || !load(c, table, key, false)) {
-        show_first_from(c, key.size == 0 || key.data[0] != table ? table : table + 1);
+    unsigned table = key.size == 0 ? 0 : key.data[0];
+    const memtable_entry *first;
+    if (!find(c, table, key, &first)) {
+        show_first_from(c, table + 1);
         return;
     }
-    uint32_t at = order_run_seek(&c->run, key);
-    if (at < c->run.count && entry_compare_key(key, c->run.pairs[at].entry) == 0) {
-        const memtable_entry *e = versions_at(newest_of(c, c->run.pairs[at].entry), seq);
+    if (first != NULL) {
+        const memtable_entry *e = versions_at(newest_of(c, first), seq);
         if (e != NULL) {
-            c->at = at;
             show(c, e);
             return;
         }
-        at++;
+        order_run_forward(&c->run);
     }
-    show_key(c, at);
+    show_key(c);
 }
 
 void memtable_cursor_seek_before(memtable_cursor *shown, slice key, uint64_t seq) {
     cursor *c = (cursor *)shown;
     unsigned table = key.size == 0 ? 0 : key.data[0];
-    if (!load(c, table, key, false)) {
+    const memtable_entry *first;
+    if (!find(c, table, key, &first)) {
         show_last_before(c, table <= TAPE_TABLE_COUNT ? table : TAPE_TABLE_COUNT + 1);
         return;
     }
-    uint32_t at = order_run_seek(&c->run, key);
-    if (at < c->run.count && entry_compare_key(key, c->run.pairs[at].entry) == 0) {
-        const memtable_entry *first = c->run.pairs[at].entry;
+    if (first != NULL) {
         const memtable_entry *e = versions_at(newest_of(c, first), seq);
-        /* The version next after that with seq <= seq; all are later: the first. */
+        /* Next after the newest with seq <= `seq`; where all are later, the first. */
         e = e == NULL ? first : atomic_load_explicit(&e->newer, memory_order_acquire);
         if (e != NULL) {
-            c->at = at;
             show(c, e);
             return;
         }
     }
-    show_key_before(c, at);
+    show_key_before(c);
 }
 
 void memtable_cursor_next(memtable_cursor *shown) {
@@ -192,7 +189,8 @@ void memtable_cursor_next(memtable_cursor *shown) {
     if (c->entry->older != NULL) {
         show(c, c->entry->older);
     } else {
-        show_key(c, c->at + 1);
+        order_run_forward(&c->run);
+        show_key(c);
     }
 }
 
@@ -203,6 +201,6 @@ void memtable_cursor_prev(memtable_cursor *shown) {
     if (newer != NULL) {
         show(c, newer);
     } else {
-        show_key_before(c, c->at);
+        show_key_before(c);
     }
 }

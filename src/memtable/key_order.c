@@ -27,7 +27,7 @@
 
 #define LEAF_SHARE_LOG2 16u
 #define NODE_KEYS_MIN 32u
-#define NODE_KEYS_MAX 512u
+#define NODE_KEYS_MAX 256u
 /* A tree this high has more keys than there are addresses. */
 #define LEVELS_MAX 16u
 
@@ -417,7 +417,7 @@ static void leaf_split(key_order *o, const order_path *path) {
     order_node *old = path->steps[0].node;
     uint32_t skip = relaxed(&old->skip);
     uint32_t count = leaf_gather(p, old);
-    bool undecided = order_sort(p->pairs, relaxed(&old->sorted), count, p->scratch);
+    bool undecided = order_sort(p->pairs, count, p->scratch);
     if (count <= old->room / 8 * 5) { /* the tail has grown long, the leaf is not full */
         leaf_replace(o, path, leaf_build_sorted(p, p->pairs, count, skip, undecided));
         return;

@@ -133,26 +133,36 @@ typedef struct key_order {
  */
 bool key_order_insert(key_order *o, slice key, const memtable_entry *first);
 
-/* A reader's copy of one leaf: neighbouring keys, in order. */
+/* A reader's copy of one leaf, neighbouring keys, and a place among them. */
 typedef struct order_run {
     const memtable_entry *low;  /* the leaf's keys are >= its key; NULL: there is no leaf before */
     const memtable_entry *high; /* and < its; NULL: there is no leaf behind */
-    uint32_t count;
+    /* The leaf's sorted part and its tail, by now sorted too; of each, how many keys there are and
+     * how many stand before the place. */
+    order_pair *parts[2];
+    uint32_t counts[2];
+    uint32_t at[2];
     uint32_t skip; /* bytes that all keys share */
     uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
-    order_pair *pairs, *scratch; /* node_keys each */
+    order_pair *scratch; /* node_keys */
+    order_pair *pairs;   /* node_keys */
 } order_run;
 /* Copies the leaf in whose range the key falls; with `before`, that in whose range the keys just
  * before it fall. False when there is no key at all. Any thread. */
 bool key_order_read(const key_order *o, slice key, bool before, order_run *run);
-/* The first pair whose key is >= `key`; run->count when there is none. */
-uint32_t order_run_seek(const order_run *run, slice key);
+/* Before the first key >= `key`. */
+void order_run_seek(order_run *run, slice key);
+/* The entry behind the place and the one before it; NULL at the ends. */
+const memtable_entry *order_run_next(const order_run *run);
+const memtable_entry *order_run_prev(const order_run *run);
+/* One on, one back; not at the ends. */
+void order_run_forward(order_run *run);
+void order_run_back(order_run *run);
 
 /* --- order_sort.c --- */
-/* Sorts by key. pairs[0 .. sorted) are in order already; words are of the same place in all keys
- * and no word after an equal one is known to be in order. `scratch` has room for `count`. True when
- * words alone did not decide. */
-bool order_sort(order_pair *pairs, size_t sorted, size_t count, order_pair *scratch);
+/* Sorts by key, where words are of the same bytes of all keys. `scratch` has room for as many. True
+ * when words alone did not decide. */
+bool order_sort(order_pair *pairs, size_t count, order_pair *scratch);
 
 /* --- the table --- */
 

@@ -2,6 +2,9 @@
  * they may rely on. */
 #include "memtable/order_node.h"
 
+/* Of each part of a run, keys whose entries are brought into the cache ahead. */
+#define AHEAD_KEYS 6u
+
 /* The first of words[from .. count) that is >= word, or > word with `above`. */
 static uint32_t words_seek(const _Atomic uint64_t *words, uint32_t from, uint32_t count,
                            uint64_t word, bool above) {
@@ -84,17 +87,21 @@ static bool descend(const key_order *o, order_node *root, const order_key *k, bo
 }
 
 /* Copies the leaf's pairs; false when it was taken out meanwhile. */
-static bool copy_leaf(const found_leaf *leaf, order_run *run, uint32_t *sorted) {
+static bool copy_leaf(const found_leaf *leaf, order_run *run) {
     order_node *n = leaf->node;
-    run->count = load_acquire32(&n->count);
-    *sorted = load_acquire32(&n->sorted);
-    *sorted = *sorted < run->count ? *sorted : run->count;
+    uint32_t count = load_acquire32(&n->count);
+    uint32_t sorted = load_acquire32(&n->sorted);
+    sorted = sorted < count ? sorted : count;
     run->skip = node_prefix(n, run->prefix);
     const _Atomic uint64_t *links = node_links(n);
-    for (uint32_t i = 0; i < run->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         run->pairs[i].word = load_acquire(&n->words[i]);
         run->pairs[i].entry = (const memtable_entry *)(uintptr_t)load_acquire(&links[i]);
     }
+    run->parts[0] = run->pairs;
+    run->parts[1] = run->pairs + sorted;
+    run->counts[0] = sorted;
+    run->counts[1] = count - sorted;
     run->low = leaf->low;
     run->high = leaf->high;
     return load_acquire(&n->version) == leaf->version;
@@ -109,31 +116,89 @@ bool key_order_read(const key_order *o, slice key, bool before, order_run *run) 
             return false;
         }
         found_leaf leaf;
-        uint32_t sorted;
-        if (descend(o, root, &k, before, &leaf) && copy_leaf(&leaf, run, &sorted)) {
-            (void)order_sort(run->pairs, sorted, run->count, run->scratch);
+        if (descend(o, root, &k, before, &leaf) && copy_leaf(&leaf, run)) {
+            (void)order_sort(run->parts[1], run->counts[1], run->scratch);
             return true;
         }
     }
 }
 
-uint32_t order_run_seek(const order_run *run, slice key) {
-    order_key k;
-    order_key_set(&k, key);
-    int order = order_key_compare_prefix(&k, run->prefix, run->skip);
-    if (order != 0) {
-        return order < 0 ? 0 : run->count;
-    }
-    uint64_t word = order_key_word(&k, run->skip);
+/* --- places in a copy --- */
+
+static uint32_t pairs_seek(const order_pair *pairs, uint32_t count, uint64_t word, slice key) {
     uint32_t from = 0;
-    uint32_t end = run->count;
+    uint32_t end = count;
     while (from < end) {
         uint32_t middle = from + (end - from) / 2;
-        const order_pair *pair = &run->pairs[middle];
+        const order_pair *pair = &pairs[middle];
         bool right =
             pair->word < word || (pair->word == word && entry_compare_key(key, pair->entry) > 0);
         from = right ? middle + 1 : from;
         end = right ? end : middle;
     }
     return from;
+}
+
+void order_run_seek(order_run *run, slice key) {
+    order_key k;
+    order_key_set(&k, key);
+    int order = order_key_compare_prefix(&k, run->prefix, run->skip);
+    for (int part = 0; part < 2; part++) {
+        uint32_t count = run->counts[part];
+        run->at[part] =
+            order != 0 ? (order < 0 ? 0 : count)
+                       : pairs_seek(run->parts[part], count, order_key_word(&k, run->skip), key);
+    }
+}
+
+/* Which of two pairs has the lower key. */
+static inline int lower_of(const order_pair *a, const order_pair *b) {
+    if (LIKELY(a->word != b->word)) {
+        return b->word < a->word;
+    }
+    return record_key_compare_payloads(record_table(a->entry->table), b->entry->payload,
+                                       a->entry->payload) < 0;
+}
+
+/* The part of the pair behind the place, or -1. */
+static inline int part_behind(const order_run *run) {
+    bool none[2] = {run->at[0] == run->counts[0], run->at[1] == run->counts[1]};
+    if (none[0] || none[1]) {
+        return none[0] && none[1] ? -1 : none[0];
+    }
+    return lower_of(run->parts[0] + run->at[0], run->parts[1] + run->at[1]);
+}
+
+static inline int part_before(const order_run *run) {
+    bool none[2] = {run->at[0] == 0, run->at[1] == 0};
+    if (none[0] || none[1]) {
+        return none[0] && none[1] ? -1 : none[0];
+    }
+    return !lower_of(run->parts[0] + run->at[0] - 1, run->parts[1] + run->at[1] - 1);
+}
+
+const memtable_entry *order_run_next(const order_run *run) {
+    int part = part_behind(run);
+    return part < 0 ? NULL : run->parts[part][run->at[part]].entry;
+}
+
+const memtable_entry *order_run_prev(const order_run *run) {
+    int part = part_before(run);
+    return part < 0 ? NULL : run->parts[part][run->at[part] - 1].entry;
+}
+
+void order_run_forward(order_run *run) {
+    int part = part_behind(run);
+    uint32_t at = ++run->at[part];
+    if (at + AHEAD_KEYS <= run->counts[part]) {
+        entry_prefetch(run->parts[part][at + AHEAD_KEYS - 1].entry);
+    }
+}
+
+void order_run_back(order_run *run) {
+    int part = part_before(run);
+    uint32_t at = --run->at[part];
+    if (at >= AHEAD_KEYS) {
+        entry_prefetch(run->parts[part][at - AHEAD_KEYS].entry);
+    }
 }

@@ -2,50 +2,98 @@
  * equal words leave open by the keys themselves. */
 #include "memtable/memtable_internal.h"
 
-/* Runs this short are sorted by insertion. */
-#define INSERTION_PAIRS 8u
+/* Words are sorted together with their places, in what they have in common: a place takes so many
+ * bits. */
+#define PLACE_BITS 9u
+#define PLACES (1u << PLACE_BITS)
+#define PLACE_MASK ((uint64_t)PLACES - 1)
+
+/* Without branches, which would be foretold no better than by a coin. */
+static inline void order_two(uint64_t *a, uint64_t *b) {
+    uint64_t x = *a;
+    uint64_t y = *b;
+    uint64_t swap = (x ^ y) & (0 - (uint64_t)(y < x));
+    *a = x ^ swap;
+    *b = y ^ swap;
+}
+
+static void sort_four(uint64_t *v) {
+    order_two(&v[0], &v[1]);
+    order_two(&v[2], &v[3]);
+    order_two(&v[0], &v[2]);
+    order_two(&v[1], &v[3]);
+    order_two(&v[1], &v[2]);
+}
+
+/* Merges two runs of `size`, one behind the other, from both ends at once: neither run can be used
+ * up before the two ends meet. No two values are equal. */
+static void merge_runs(const uint64_t *runs, size_t size, uint64_t *out) {
+    const uint64_t *a = runs;
+    const uint64_t *b = runs + size;
+    const uint64_t *a_last = runs + size - 1;
+    const uint64_t *b_last = runs + 2 * size - 1;
+    uint64_t *out_last = out + 2 * size - 1;
+    for (size_t i = 0; i < size; i++) {
+        uint64_t x = *a;
+        uint64_t y = *b;
+        uint64_t less = x < y;
+        *out++ = y ^ ((x ^ y) & (0 - less));
+        a += less;
+        b += 1 - less;
+        x = *a_last;
+        y = *b_last;
+        less = x < y;
+        *out_last-- = x ^ ((x ^ y) & (0 - less));
+        b_last -= less;
+        a_last -= 1 - less;
+    }
+}
+
+/* Sorts by as many bits of the words, from the first in which they differ, as places leave over. */
+static void sort_nearly(const order_pair *pairs, size_t count, order_pair *out) {
+    uint64_t values[2][PLACES];
+    uint64_t differ = 0;
+    for (size_t i = 1; i < count; i++) {
+        differ |= pairs[i].word ^ pairs[0].word;
+    }
+    int same_bits = differ == 0 ? 0 : __builtin_clzll(differ);
+    for (size_t i = 0; i < count; i++) {
+        values[0][i] = (pairs[i].word << same_bits & ~PLACE_MASK) | i;
+    }
+    size_t size = 4; /* of runs */
+    size_t padded = size;
+    while (padded < count) {
+        padded *= 2;
+    }
+    for (size_t i = count; i < padded; i++) {
+        values[0][i] = ~PLACE_MASK | i; /* behind all others, as their places are greater */
+    }
+    for (size_t at = 0; at < padded; at += size) {
+        sort_four(values[0] + at);
+    }
+    uint64_t *from = values[0];
+    uint64_t *to = values[1];
+    for (; size < padded; size *= 2) {
+        for (size_t at = 0; at < padded; at += 2 * size) {
+            merge_runs(from + at, size, to + at);
+        }
+        uint64_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    for (size_t i = 0; i < count; i++) {
+        out[i] = pairs[from[i] & PLACE_MASK];
+    }
+}
 
 static void insertion_sort(order_pair *pairs, size_t count) {
     for (size_t i = 1; i < count; i++) {
         order_pair pair = pairs[i];
         size_t at = i;
-        for (; at > 0 && pairs[at - 1].word > pair.word; at--) {
+        for (; UNLIKELY(at > 0 && pairs[at - 1].word > pair.word); at--) {
             pairs[at] = pairs[at - 1];
         }
         pairs[at] = pair;
-    }
-}
-
-static void merge_words(const order_pair *a, const order_pair *a_end, const order_pair *b,
-                        const order_pair *b_end, order_pair *out) {
-    while (a < a_end && b < b_end) {
-        bool second = b->word < a->word;
-        *out++ = *(second ? b : a);
-        a += !second;
-        b += second;
-    }
-    memcpy(out, a, (size_t)(a_end - a) * sizeof *a);
-    memcpy(out + (a_end - a), b, (size_t)(b_end - b) * sizeof *b);
-}
-
-static void sort_words(order_pair *pairs, size_t count, order_pair *scratch) {
-    for (size_t at = 0; at < count; at += INSERTION_PAIRS) {
-        insertion_sort(pairs + at, count - at < INSERTION_PAIRS ? count - at : INSERTION_PAIRS);
-    }
-    order_pair *from = pairs;
-    order_pair *to = scratch;
-    for (size_t run = INSERTION_PAIRS; run < count; run *= 2) {
-        for (size_t at = 0; at < count; at += 2 * run) {
-            size_t middle = at + run < count ? at + run : count;
-            size_t end = middle + run < count ? middle + run : count;
-            merge_words(from + at, from + middle, from + middle, from + end, to + at);
-        }
-        order_pair *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != pairs) {
-        memcpy(pairs, from, count * sizeof *pairs);
     }
 }
 
@@ -93,22 +141,13 @@ static bool resolve_equal_words(order_pair *pairs, size_t count, order_pair *scr
     return any;
 }
 
-bool order_sort(order_pair *pairs, size_t sorted, size_t count, order_pair *scratch) {
-    if (sorted == count) {
+bool order_sort(order_pair *pairs, size_t count, order_pair *scratch) {
+    ASSERT(count <= PLACES);
+    if (count < 2) {
         return false;
     }
-    size_t tail = count - sorted;
-    sort_words(pairs + sorted, tail, scratch);
-    /* Merge from behind, into the places that the tail leaves free. */
-    memcpy(scratch, pairs + sorted, tail * sizeof *pairs);
-    size_t a = sorted;
-    size_t b = tail;
-    for (size_t out = count; a > 0 && b > 0; out--) {
-        bool first = pairs[a - 1].word > scratch[b - 1].word;
-        pairs[out - 1] = first ? pairs[a - 1] : scratch[b - 1];
-        a -= first;
-        b -= !first;
-    }
-    memcpy(pairs, scratch, b * sizeof *pairs);
+    sort_nearly(pairs, count, scratch);
+    insertion_sort(scratch, count);
+    memcpy(pairs, scratch, count * sizeof *pairs);
     return resolve_equal_words(pairs, count, scratch);
 }
