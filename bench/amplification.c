@@ -39,6 +39,9 @@
 #define LOOK_PAUSE_NS (BENCH_SECOND_NS / 20)
 #define LOADED_BATCH 500u
 #define CHECKS 10000u
+#define PACED_RATE 100000u
+#define PACED_SECONDS 10u
+#define PACED_PAUSE_NS (BENCH_SECOND_NS / 1000)
 
 typedef enum kind { RANDOM_ORDERS, TICKS, TRADES } kind;
 
@@ -47,7 +50,7 @@ typedef struct workload {
     const char *what;
     kind kind;
     bool lz4;
-    bool idle;     /* whether to wait until tape is idle */
+    bool paced;    /* waits until tape is idle, and then goes on at PACED_RATE */
     uint64_t keys; /* loaded beforehand */
     uint64_t puts; /* that are measured */
     uint64_t memtable_bytes, table_bytes, level_bytes;
@@ -348,10 +351,11 @@ static void look_stop(looker *l) {
 /* --- one side of a workload --- */
 
 typedef struct result {
-    bench_series write, kernel, rest, steady, peak, rate;
+    bench_series write, kernel, rest, steady, peak, rate, paced_write, paced_peak;
     written bytes;
     double put_bytes;
     double rest_seconds; /* from the last put to rest */
+    double paced_rate;   /* that was kept up */
 } result;
 
 static uint64_t record_bytes(const workload *w) {
@@ -377,18 +381,22 @@ static void load(const side *s, const workload *w) {
     side_compact(s);
 }
 
+static void put_next(const side *s, workload *w, uint64_t number) {
+    static uint64_t seed = 41;
+    made m;
+    if (w->kind == RANDOM_ORDERS) {
+        number = bench_random(&seed) % w->keys;
+        make(&m, w, number, ++w->versions[number]);
+    } else {
+        make(&m, w, number, 0);
+    }
+    side_put(s, &m, 1);
+}
+
 static void put_all(const side *s, workload *w, looker *l) {
-    uint64_t seed = 41;
     uint64_t each = put_bytes(s, w);
     for (uint64_t i = 0; i < w->puts; i++) {
-        made m;
-        if (w->kind == RANDOM_ORDERS) {
-            uint64_t number = bench_random(&seed) % w->keys;
-            make(&m, w, number, ++w->versions[number]);
-        } else {
-            make(&m, w, i, 0);
-        }
-        side_put(s, &m, 1);
+        put_next(s, w, i);
         /* Of a growing store the beginning, which is all in memory, tells nothing. */
         if (w->kind != RANDOM_ORDERS && i > w->puts / 4 && i % 1024 == 0) {
             atomic_store(&l->live_bytes, i * each);
@@ -399,12 +407,44 @@ static void put_all(const side *s, workload *w, looker *l) {
     }
 }
 
+/* What is due is put, then the thread sleeps for a millisecond. */
+static void put_paced(const side *s, workload *w, uint64_t count) {
+    int64_t begin_ns = bench_now_ns();
+    for (uint64_t i = 0; i < count;) {
+        uint64_t due = (uint64_t)((bench_now_ns() - begin_ns) / (BENCH_SECOND_NS / PACED_RATE));
+        for (; i < due && i < count; i++) {
+            put_next(s, w, i);
+        }
+        bench_sleep_ns(PACED_PAUSE_NS);
+    }
+}
+
 static void verify(const side *s, const workload *w) {
     uint64_t seed = 43;
     uint64_t numbers = w->kind == RANDOM_ORDERS ? w->keys : w->puts;
     for (uint64_t i = 0; i < CHECKS; i++) {
         side_verify(s, w, bench_random(&seed) % numbers);
     }
+}
+
+/* On at a fixed rate: random overwrite only. */
+static void measure_paced(const side *s, workload *w, result *out) {
+    looker l;
+    uint64_t puts = bench_scaled(PACED_RATE * PACED_SECONDS, CHECKS);
+    written before = written_so_far(s);
+    look_start(&l, s);
+    atomic_store(&l.live_bytes, w->keys * put_bytes(s, w));
+    int64_t start_ns = bench_now_ns();
+    put_paced(s, w, puts);
+    out->paced_rate = (double)puts * 1e9 / (double)(bench_now_ns() - start_ns);
+    side_flush(s);
+    side_rest(s);
+    look_stop(&l);
+    written bytes = written_since(s, &before);
+    verify(s, w);
+    bench_push(&out->paced_write, (double)(bytes.flush_bytes + bytes.compact_bytes) /
+                                      (double)(puts * put_bytes(s, w)));
+    bench_push(&out->paced_peak, l.peak);
 }
 
 static void measure(const side *s, workload *w, result *out) {
@@ -426,7 +466,7 @@ static void measure(const side *s, workload *w, result *out) {
     side_rest(s);
     out->rest_seconds = (double)(bench_now_ns() - end_ns) / 1e9;
     bench_push(&out->rest, (double)bench_disk_bytes(s->files, s->suffix) / (double)live);
-    if (w->idle && s->db != NULL) {
+    if (w->paced && s->db != NULL) {
         bench_store_idle(s->db);
     }
     look_stop(&l);
@@ -440,6 +480,9 @@ static void measure(const side *s, workload *w, result *out) {
     bench_push(&out->steady, (double)bench_disk_bytes(s->files, s->suffix) / (double)live);
     bench_push(&out->peak, l.peak);
     bench_push(&out->rate, (double)w->puts * 1e9 / (double)(end_ns - start_ns));
+    if (w->paced) {
+        measure_paced(s, w, out);
+    }
 }
 
 static void measure_tape(workload *w, result *out) {
@@ -522,6 +565,9 @@ static void print_all(const workload *w, const result *r) {
     bool random = w->kind == RANDOM_ORDERS;
     bench_goal at_most = w->lz4 ? BENCH_NO_GOAL : BENCH_AT_MOST;
     describe(explains, sizeof explains, w, r);
+    char paced[96];
+    (void)snprintf(paced, sizeof paced, "kept up by tape: %.0f k/s, by RocksDB: %.0f k/s",
+                   r[0].paced_rate / 1e3, r[1].paced_rate / 1e3);
     const amplification_row rows[] = {
         {"write", "write amplification", "x", &r[0].write, &r[1].write,
          random ? BENCH_TAPE_BY_PEER : BENCH_NO_RATIO, at_most, random ? 0.6 : 1.2, explains},
@@ -530,14 +576,20 @@ static void print_all(const workload *w, const result *r) {
         {"rest", "space amplification at rest", "x", &r[0].rest, &r[1].rest, BENCH_NO_RATIO,
          BENCH_NO_GOAL, 0, NULL},
         {"space", "space amplification, steady", "x", &r[0].steady, &r[1].steady, BENCH_NO_RATIO,
-         at_most, 1.13, w->idle ? "tape: after 16 s in which nothing was put" : NULL},
+         at_most, 1.13, w->paced ? "tape: after 16 s in which nothing was put" : NULL},
         {"peak", "space amplification, peak", "x", &r[0].peak, &r[1].peak, BENCH_NO_RATIO, at_most,
-         1.25, NULL},
+         1.25, "each side as fast as it takes records"},
+        {"paced_write", "write amplification at 100 k/s", "x", &r[0].paced_write, &r[1].paced_write,
+         BENCH_TAPE_BY_PEER, BENCH_AT_MOST, 0.6, paced},
+        {"paced_peak", "space amplification, peak at 100 k/s", "x", &r[0].paced_peak,
+         &r[1].paced_peak, BENCH_NO_RATIO, BENCH_AT_MOST, 1.25, paced},
         {"rate", "put", "records/s", &r[0].rate, &r[1].rate, BENCH_TAPE_BY_PEER, BENCH_NO_GOAL, 0,
          "log on, not synced, one at a time, to the last one in a memtable"},
     };
     for (size_t i = 0; i < BENCH_COUNT_OF(rows); i++) {
-        if (rows[i].tape != &r[0].rest || w->idle) { /* otherwise it is the steady one */
+        bool only_paced = rows[i].tape == &r[0].rest || rows[i].tape == &r[0].paced_write ||
+                          rows[i].tape == &r[0].paced_peak;
+        if (w->paced || !only_paced) {
             print_row(w, &rows[i]);
         }
     }
@@ -565,7 +617,7 @@ int main(void) {
         {.name = "random",
          .what = "random overwrite",
          .kind = RANDOM_ORDERS,
-         .idle = true,
+         .paced = true,
          .keys = RANDOM_KEYS,
          .puts = RANDOM_PUTS},
         {.name = "random_lz4",

@@ -325,7 +325,7 @@ static void print_compacting(const bench_series *cpu, const tape_stats *before,
     char explains[256];
     (void)snprintf(explains, sizeof explains,
                    "1 M orders live, %.1f M versions put, old ones dropped: %.2f GB flushed, "
-                   "%llu compactions rewrote %.2f GB; their CPU time after the last append is "
+                   "%llu compactions (%.2f GB); their CPU time after the last append is "
                    "counted",
                    (double)versions / 1e6,
                    (double)(after->flush_written_bytes - before->flush_written_bytes) / 1e9,

@@ -126,6 +126,7 @@ static void grow(const char *dir, uint64_t bytes, sample *s) {
     tape *db = open_store(dir, FILL_MEMTABLE_BYTES);
     while (bench_store_stats(db).store_bytes < bytes) {
         append_ticks(db, FILL_STEP, NULL);
+        bench_store_applied(db);
     }
     bench_check(tape_checkpoint(db, &error), &error);
     bench_store_rest(db);
