@@ -1,4 +1,4 @@
-#include "store/layout_fixture.h"
+#include "store/layout_testing.h"
 
 #include <setjmp.h>
 #include <stdio.h>

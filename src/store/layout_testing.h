@@ -1,7 +1,7 @@
 /* For the tests of merges and scans: a store whose records were put at random places by hand, and
  * the same records sorted. */
-#ifndef LAYOUT_FIXTURE_H
-#define LAYOUT_FIXTURE_H
+#ifndef LAYOUT_TESTING_H
+#define LAYOUT_TESTING_H
 
 #include "base/base_testing.h"
 #include "os/os_sim.h"

@@ -1,4 +1,4 @@
-#include "store/layout_fixture.h"
+#include "store/layout_testing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
