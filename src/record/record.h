@@ -48,8 +48,8 @@ tape_status record_key_from_text(const tape_table_info *table, const char *const
 
 /* Two 64-bit hashes of an encoded key, the halves of its XXH3-128 (seed 0). */
 void record_key_hash(slice key, uint64_t out[2]);
-/* Like slice_compare(key, record_key(payload)), without making the latter. `key` may also be a bound
- * of record_key_range: the beginning of a key, or of another table. */
+/* Like slice_compare(key, record_key(payload)), without making the latter. `key` may also be a
+ * bound of record_key_range: the beginning of a key, or of another table. */
 int record_key_compare(const tape_table_info *table, slice key, const void *payload);
 /* Like slice_compare(record_key(a), record_key(b)). */
 int record_key_compare_payloads(const tape_table_info *table, const void *a, const void *b);
