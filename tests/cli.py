@@ -715,8 +715,8 @@ def bench_measures(folder):
 
 TESTS = [help_for_all, wrong_words, no_store_there, loads_and_counts, a_bad_row_stops_the_load,
          rejects_are_kept_and_load_again, unusable_input, an_interrupted_load_can_go_on, gets_rows,
-         scans_rows, compacts, prints_formats, reads_statements_from_stdin, an_output_file_is_whole_or_not_there,
-         tails_records,
+         scans_rows, compacts, prints_formats, reads_statements_from_stdin,
+         an_output_file_is_whole_or_not_there, tails_records,
          a_closed_pipe_ends_it_quietly, tells_status, finds_damage, an_owner_answers,
          an_asker_that_goes_stops_its_statement, a_killed_owner_leaves_nothing_behind,
          a_follower_survives_owners, a_shell, a_terminal_sees_a_table_and_progress,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A load into a file system that is too small: refused before the disk is full, in one clear line;
-# nothing lost, reads and upkeep go on, and so do appends when there is space: tests/disk_full.sh TAPE
+# nothing lost, reads and upkeep go on, and so do appends when there is space:
+# tests/disk_full.sh TAPE
 # Needs the right to mount a tmpfs; skipped (77) without it.
 set -euo pipefail
 tape=$(realpath "$1")

@@ -63,9 +63,9 @@ static void every_kind_of_field_comes_out_as_in_json_of_the_record(void **state)
     char wanted[4096] = "";
     for (size_t i = 0; i < 3; i++) {
         size_t at = strlen(wanted);
-        (void)tape_record_to_json(TAPE_TABLE_ORDERS, &orders[i], false, wanted + at,
+        at += tape_record_to_json(TAPE_TABLE_ORDERS, &orders[i], false, wanted + at,
                                   sizeof wanted - at);
-        (void)strcat(wanted, "\n");
+        memcpy(wanted + at, "\n", 2);
     }
     assert_string_equal(text, wanted);
     free(text);
