@@ -440,6 +440,9 @@ static tape_status open_recover(journal *j, const journal_options *options, jour
     if (status == TAPE_OK) {
         status = journal_end_cut(&j->place, end, &recovery->cut_bytes, error);
     }
+    if (status == TAPE_OK && (options->window_bytes != 0 || end->durable < end->position)) {
+        status = journal_end_settle(&j->place, end, error);
+    }
     if (status == TAPE_OK) {
         recovery->records = end->records;
         status = open_take_over(j, options, sync, end, recovery, error);

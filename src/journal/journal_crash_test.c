@@ -185,6 +185,25 @@ static void check_recovered(os_disk *disk, journal_sync sync, outcome *o, uint64
     free(more.ends);
 }
 
+/* Recovers, hears that everything is durable, and loses power. */
+static void check_durable(os_sim *sim, outcome *o, const char *what, uint64_t step) {
+    journal *j = NULL;
+    journal_recovery recovery = {0};
+    tape_error error = {0};
+    os_disk *disk = os_sim_process_start(sim);
+    tape_status status = open_on(disk, WINDOW, JOURNAL_SYNC_FDATASYNC, &j, &recovery, &error);
+    if (status == TAPE_OK) {
+        o->durable = recovery.last_seq;
+        assert_int_equal(journal_wait(j, recovery.last_seq, TAPE_DURABLE, 0, &error), TAPE_OK);
+    } else if (o->created) {
+        fail_msg("%s at step %llu: does not open: %s", what, (unsigned long long)step, error.text);
+    }
+    const os_sim_power lose_all = {.mode = OS_SIM_POWER_LOSE_ALL};
+    os_sim_power_loss(sim, &lose_all);
+    (void)!journal_close(&j, &error);
+    check_recovered(os_sim_process_start(sim), JOURNAL_SYNC_FDATASYNC, o, o->durable, what, step);
+}
+
 static void power_loss_at_every_step(journal_sync sync, uint64_t stride) {
     bool done = false;
     for (uint64_t step = 1; !done; step += stride) {
@@ -234,6 +253,55 @@ static void crash_of_the_process_at_every_step_keeps_what_was_written(void **sta
                         "process crash", step);
         free(o.ends);
         os_sim_destroy(&sim);
+    }
+}
+
+/* A process dies between a write and its sync, or a rename and its. The next one reads it as if it
+ * were on disk. */
+static void what_a_killed_process_left_unsynced_is_made_durable(void **state) {
+    (void)state;
+    bool done = false;
+    for (uint64_t step = 1; !done; step += scale(3, 1)) {
+        os_sim *sim = os_sim_create(step);
+        os_sim_crash_at(sim, step);
+        outcome o;
+        os_disk *disk = os_sim_process_start(sim);
+        live(disk, JOURNAL_SYNC_FDATASYNC, &o);
+        done = !os_sim_crash_reached(sim);
+        os_sim_process_crash(disk);
+        os_sim_crash_at(sim, 0);
+        check_durable(sim, &o, "process crash and power loss", step);
+        free(o.ends);
+        os_sim_destroy(&sim);
+    }
+}
+
+/* After a failed sync the pages are clean and readable, but perhaps not on disk. */
+static void what_a_failed_sync_left_in_the_cache_is_made_durable(void **state) {
+    (void)state;
+    for (uint64_t skip = 6; skip < 100; skip += scale(3, 1)) {
+        for (int crash = 0; crash < 2; crash++) {
+            os_sim *sim = os_sim_create(skip);
+            os_sim_fault fault = {.operation = OS_SIM_SYNC,
+                                  .effect = OS_SIM_EIO,
+                                  .path = "*.journal",
+                                  .skip = skip,
+                                  .count = 1};
+            (void)os_sim_fault_add(sim, &fault);
+            os_disk *disk = os_sim_process_start(sim);
+            tape_error error = {0};
+            outcome o = {.created = true};
+            note_end(&o, 0);
+            journal *j = make_and_open(disk);
+            assert_int_equal(append_groups(j, 2000, &o, &error), TAPE_FAILED);
+            if (crash != 0) {
+                os_sim_process_crash(disk);
+            }
+            assert_int_equal(journal_close(&j, &error), TAPE_FAILED);
+            check_durable(sim, &o, "failed sync and power loss", skip);
+            free(o.ends);
+            os_sim_destroy(&sim);
+        }
     }
 }
 
@@ -785,6 +853,8 @@ int main(void) {
         cmocka_unit_test(lost_torn_and_misdirected_writes_are_refused_by_name),
         cmocka_unit_test(missing_segment_is_refused_by_name),
         cmocka_unit_test(failed_write_or_sync_stops_the_journal_for_good),
+        cmocka_unit_test(what_a_killed_process_left_unsynced_is_made_durable),
+        cmocka_unit_test(what_a_failed_sync_left_in_the_cache_is_made_durable),
         cmocka_unit_test(full_disk_refuses_appends_and_loses_nothing),
         cmocka_unit_test(full_disk_and_a_crash_lose_nothing_written),
         cmocka_unit_test(appends_are_refused_while_the_disk_is_short_of_the_reserve),

@@ -217,6 +217,7 @@ typedef struct journal_end {
     uint64_t hashed;
     segment_list segments;
     uint64_t records; /* after the checkpoint */
+    uint64_t durable; /* up to here something intact says that it was synced */
     bool clean;       /* zeros follow: nothing to cut */
 } journal_end;
 /* Scans from the segment that holds checkpoint_seq + 1 and decides (README.md has the table): the
@@ -233,6 +234,11 @@ tape_status journal_mark_write(const journal_place *place, uint64_t position,
 /* Zeroes everything after the end and removes segments that begin after it. */
 tape_status journal_end_cut(const journal_place *place, journal_end *end, uint64_t *cut_bytes,
                             tape_error *error) TAPE_CHECKED;
+/* Makes what was found up to the end durable, segments' names included: nobody may have synced it,
+ * or a sync failed, and then it may be in the page cache alone and passed over by every later sync.
+ */
+tape_status journal_end_settle(const journal_place *place, const journal_end *end,
+                               tape_error *error) TAPE_CHECKED;
 /* Checks that the window continues the journal at `end`: every frame in it up to written_position.
  */
 tape_status journal_end_check_window(const journal_place *place, const journal_end *end,

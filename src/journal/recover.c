@@ -96,6 +96,7 @@ static tape_status end_decide(scan *s, uint64_t checkpoint_seq, journal_end *out
         return scan_report(s, durable, error); /* rows 4, 5, 6 */
     }
     end_from_scan(s, out); /* rows 1, 2, 3 */
+    out->durable = durable;
     out->clean = out->clean && s->position == s->commit.end;
     if (out->seq < checkpoint_seq) {
         /* Row 7. */
@@ -204,6 +205,45 @@ tape_status journal_end_cut(const journal_place *place, journal_end *end, uint64
      */
     ASSERT(index == last);
     return zero_rest(place, index, segment_offset(place, end->position), cut_bytes, error);
+}
+
+/* Writes [from, to) of a segment again as it is, and syncs it. */
+static tape_status write_again(const journal_place *place, uint64_t index, uint64_t from,
+                               uint64_t to, tape_error *error) {
+    char *path = segment_path(place, index);
+    uint8_t *chunk = mem_alloc(CUT_CHUNK_BYTES);
+    os_file *file = NULL;
+    tape_status status = os_file_open(place->disk, path, OS_WRITE, &file, error);
+    for (uint64_t at = from; status == TAPE_OK && at < to; at += CUT_CHUNK_BYTES) {
+        size_t want = (size_t)(to - at < CUT_CHUNK_BYTES ? to - at : CUT_CHUNK_BYTES);
+        size_t got = 0;
+        status = os_file_read(file, at, chunk, want, &got, error);
+        if (status == TAPE_OK) {
+            status = os_file_write(file, at, chunk, got, error);
+        }
+    }
+    if (status == TAPE_OK) {
+        status = os_file_sync(file, error);
+    }
+    os_file_close(&file);
+    free(chunk);
+    free(path);
+    return status;
+}
+
+tape_status journal_end_settle(const journal_place *place, const journal_end *end,
+                               tape_error *error) {
+    uint64_t body = place->identity.segment_bytes;
+    uint64_t at = ALIGN_DOWN(end->durable, OS_DIRECT_ALIGN);
+    tape_status status = TAPE_OK;
+    while (status == TAPE_OK && end->durable < end->position && at < end->position) {
+        uint64_t index = segment_of(place, at);
+        uint64_t to = (index + 1) * body < end->position ? (index + 1) * body : end->position;
+        uint64_t from = segment_offset(place, at);
+        status = write_again(place, index, from, from + (to - at), error);
+        at = to;
+    }
+    return status == TAPE_OK ? os_dir_sync(place->disk, place->dir, error) : status;
 }
 
 tape_status journal_end_check_window(const journal_place *place, const journal_end *end,
