@@ -7,16 +7,18 @@
 
 coverage covered;
 
-/* --- clocks: linked in place of the machine's (meson.build) --- */
+/* --- clocks and chance: linked in place of the machine's (meson.build) --- */
 
 static int64_t *realtime; /* the present world's */
 static int64_t monotonic = 1;
+static uint64_t chance;
 
 int64_t __wrap_clock_realtime_ns(void);
 int64_t __wrap_clock_stamp_ns(void);
 int64_t __wrap_clock_monotonic_ns(void);
 int64_t __wrap_clock_deadline_ns(int64_t timeout_ns);
 void __wrap_os_sleep_ns(int64_t ns);
+void __wrap_os_random(void *data, size_t size);
 
 int64_t __wrap_clock_realtime_ns(void) {
     return *realtime;
@@ -42,11 +44,24 @@ void __wrap_os_sleep_ns(int64_t ns) {
     monotonic += ns;
 }
 
+void __wrap_os_random(void *data, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        ((uint8_t *)data)[i] = (uint8_t)random_next(&chance);
+    }
+}
+
 /* --- failing --- */
 
 void world_trace(world *w, const char *format, ...) {
     va_list arguments;
     char *line = w->trace[w->step % MODEL_TRACE];
+    if (getenv("TAPE_TEST_TRACE") != NULL) {
+        fprintf(stderr, "%" PRIu64 " ", w->step);
+        va_start(arguments, format);
+        vfprintf(stderr, format, arguments);
+        va_end(arguments);
+        fprintf(stderr, "\n");
+    }
     size_t length = strlen(line);
     if (length >= sizeof w->trace[0] - 3) {
         return;
@@ -259,6 +274,7 @@ void oracle_expect(const oracle *o, uint64_t seq, void *out) {
 void world_create(world *w, uint64_t seed) {
     *w = (world){.seed = seed, .random = seed, .now_ns = INT64_C(1700000000000000000)};
     realtime = &w->now_ns;
+    chance = seed;
     w->retention = world_chance(w, 40);
     w->sim = os_sim_create(seed);
     w->disk = os_sim_process_start(w->sim);

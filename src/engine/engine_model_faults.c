@@ -225,13 +225,14 @@ void model_io_fault(world *w) {
         OS_SIM_WRITE,  OS_SIM_WRITE,  OS_SIM_WRITE,    OS_SIM_SYNC,   OS_SIM_SYNC, OS_SIM_READ,
         OS_SIM_CREATE, OS_SIM_RENAME, OS_SIM_DIR_SYNC, OS_SIM_REMOVE, OS_SIM_OPEN};
     static const char *const paths[] = {NULL, "*.journal*", "*.sst*", "*MANIFEST*", "*store*"};
-    os_sim_fault fault = {
-        .operation = operations[world_random(w, COUNT_OF(operations))],
-        .effect = world_chance(w, 70) ? OS_SIM_EIO : OS_SIM_NO_SPACE,
-        .path = paths[world_random(w, COUNT_OF(paths))],
-        .skip = world_random(w, 12),
-        .count = world_chance(w, 70) ? 1 : world_random(w, 4),
-    };
+    os_sim_fault fault = {.count = 1};
+    fault.operation = operations[world_random(w, COUNT_OF(operations))];
+    fault.effect = world_chance(w, 70) ? OS_SIM_EIO : OS_SIM_NO_SPACE;
+    fault.path = paths[world_random(w, COUNT_OF(paths))];
+    fault.skip = world_random(w, 12);
+    if (world_chance(w, 30)) {
+        fault.count = world_random(w, 4);
+    }
     if (fault.operation != OS_SIM_WRITE && fault.operation != OS_SIM_CREATE) {
         fault.effect = OS_SIM_EIO;
     }
@@ -480,12 +481,11 @@ void model_lie(world *w) {
                 {OS_SIM_DIR_SYNC, OS_SIM_LOST},     {OS_SIM_REMOVE, OS_SIM_LOST}};
     static const char *const paths[] = {NULL, "*.journal*", "*.sst*", "*MANIFEST*", "*store*"};
     size_t kind = world_random(w, COUNT_OF(lies));
-    os_sim_fault fault = {.operation = lies[kind].operation,
-                          .effect = lies[kind].effect,
-                          .path = paths[world_random(w, COUNT_OF(paths))],
-                          .skip = world_random(w, 20),
-                          .count = 1 + world_random(w, 2),
-                          .to_offset = world_random(w, 4) * 4096};
+    os_sim_fault fault = {.operation = lies[kind].operation, .effect = lies[kind].effect};
+    fault.path = paths[world_random(w, COUNT_OF(paths))];
+    fault.skip = world_random(w, 20);
+    fault.count = 1 + world_random(w, 2);
+    fault.to_offset = world_random(w, 4) * 4096;
     world_trace(w, "lie %zu on %s", kind, fault.path == NULL ? "any" : fault.path);
     size_t number = os_sim_fault_add(w->sim, &fault);
     w->faulty = true; /* nothing but what a lie may do to a process that goes on */

@@ -267,8 +267,8 @@ static void scan_step(world *w) {
         return;
     }
     world_trace(w, "scan goes on");
-    model_scan_step(w, s, world_chance(w, 60) ? 1 + world_random(w, 30) : SIZE_MAX,
-                    world_chance(w, 10));
+    size_t rows = world_chance(w, 60) ? 1 + world_random(w, 30) : SIZE_MAX;
+    model_scan_step(w, s, rows, world_chance(w, 10));
 }
 
 static void stats(world *w) {
