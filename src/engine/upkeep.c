@@ -34,6 +34,7 @@
  * than the second. */
 #define SCRUB_EVERY_NS (3600 * NS_PER_SECOND)
 #define SCRUB_PAUSE_NS (60 * NS_PER_SECOND)
+#define SCRUB_NICE 10
 
 static bool disk_is_low(const tape *db) {
     uint64_t free_bytes = 0;
@@ -129,7 +130,7 @@ void engine_run_compactor(void *argument) {
     tape_status reported = TAPE_OK;
     int64_t pause_ns = RETRY_MIN_NS;
     activity seen = {0};
-    os_thread_lower();
+    os_thread_lower(0); /* its pace bounds it; behind, it needs its share */
     while (!engine_stopping(db)) {
         uint32_t word = atomic_load(&db->compactor.word);
         tape_error error;
@@ -275,7 +276,7 @@ static tape_status scrub_all(tape *db, tape_error *error) {
 void engine_run_scrubber(void *argument) {
     tape *db = argument;
     tape_status reported = TAPE_OK;
-    os_thread_lower();
+    os_thread_lower(SCRUB_NICE);
     while (!engine_stopping(db)) {
         tape_error error;
         int64_t next = clock_monotonic_ns() + SCRUB_EVERY_NS;

@@ -151,8 +151,9 @@ typedef struct os_thread os_thread;
 tape_status os_thread_start(os_thread **out, const char *name, int cpu, void (*run)(void *),
                             void *argument, tape_error *error) TAPE_CHECKED;
 void os_thread_join(os_thread **thread);
-/* The calling thread gives way to others from now on, and no longer interrupts them. */
-void os_thread_lower(void);
+/* The calling thread no longer interrupts others from now on; with a `nice` above 0 (to 19) it also
+ * gets less than they where both want one core. */
+void os_thread_lower(int nice);
 void os_yield(void);
 void os_sleep_ns(int64_t ns);
 int os_cpu_count(void);

@@ -18,8 +18,6 @@
 #include <unistd.h>
 
 #define NAME_BYTES 16
-/* About a third of the share of a thread that was not lowered, where both want one core. */
-#define LOWERED_NICE 5
 
 struct os_thread {
     pthread_t thread;
@@ -111,11 +109,13 @@ void os_thread_join(os_thread **thread) {
     free(t);
 }
 
-void os_thread_lower(void) {
+void os_thread_lower(int nice) {
     /* Neither is more than a wish: where the system refuses, the thread runs as others do. */
     struct sched_param none = {0};
     (void)sched_setscheduler(0, SCHED_BATCH, &none);
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOWERED_NICE);
+    if (nice > 0) {
+        (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+    }
 }
 
 void os_yield(void) {
