@@ -290,6 +290,7 @@ static tape_status open_store(tape *db, const journal_identity *identity, tape_e
         .memtable_bytes = o->memtable_bytes,
         .table_bytes = o->table_bytes,
         .upper_share = o->upper_share,
+        .compact_threads = db->background ? (uint32_t)os_cpu_count() : 1,
         .pack_level = o->pack == TAPE_PACK_NONE ? 0 : (uint32_t)o->pack_level,
         .pack_codec = (uint16_t)o->pack,
         .mapped_max = o->mapped_files_max,

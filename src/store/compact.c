@@ -27,10 +27,13 @@
 
 #define LAST_LEVEL (STORE_LEVELS - 1)
 #define LEVEL0_TRIGGER 4u
-/* Work between two beats. */
+/* Work between two beats, or a table file's worth where those are smaller. */
 #define BEAT_BYTES KIB(256)
 /* When nothing else is wanted, files above the last level may take this share of it. */
 #define SETTLED_SHARE 0.1
+/* A group is shared among threads when each gets this many files of the output level. */
+#define PART_FILES_MIN 2u
+#define AWAIT_PAUSE_NS INT64_C(2000000)
 
 typedef struct input {
     table_file *file;
@@ -46,29 +49,57 @@ typedef struct input_list {
     size_t count;
 } input_list;
 
+/* Where a record stands; nowhere while key_size is 0. */
+typedef struct place {
+    uint8_t key[RECORD_KEY_BYTES_MAX];
+    size_t key_size;
+    uint64_t seq;
+} place;
+
+/* A stretch of a group that one thread merges: what is behind `start` (nowhere: from the beginning)
+ * up to `end` (nowhere: to the end), where files of the output level end. */
+typedef struct part {
+    struct compaction *whole;
+    place start;
+    place end;
+    table_file **files; /* those that reach into the stretch, newest first: see sort_files */
+    size_t level_count[STORE_LEVELS]; /* how many of them by level */
+    table_file **lower;               /* those of the output level, in order */
+    size_t lower_count;
+    size_t lower_passed; /* so many of them have been merged */
+    sstable_writer *writer;
+    manifest_entry *outputs; /* finished since the last edit */
+    size_t output_count;
+    size_t output_capacity;
+    drop_filter drop;
+    uint64_t dropped;    /* of drop.dropped, told already */
+    place last;          /* of the last record merged, when it was looked at */
+    uint64_t beat_bytes; /* since the last beat */
+    place reached;       /* `last` at the last edit; under group_lock, */
+    bool done;           /* as this: all of it is merged, and no file of it is open */
+    _Atomic bool ended;  /* the thread has nothing more to do */
+    tape_status status;
+    tape_error error;
+} part;
+
 typedef struct compaction {
     store *store;
     const tape_table_info *table;
     uint32_t output_level;
     sstable_codec codec;
     store_horizon horizon;
-    store_beat beat;
-    uint64_t done_bytes;
+    uint32_t threads; /* that may merge one group */
+    store_beat beat;  /* called by the first part's thread alone */
+    _Atomic uint64_t done_bytes;
     uint64_t total_bytes;
-    uint64_t beat_bytes; /* since the last beat */
-    bool again;          /* given up because a pin came in between; to be tried again */
+    _Atomic bool stop;  /* a part failed: the others give up */
+    _Atomic bool again; /* given up because a pin came in between; to be tried again */
 
-    /* The group being merged. */
-    input_list group; /* in the order of places; newer ones first where they start alike */
-    sstable_writer *writer;
-    manifest_entry *outputs; /* finished since the last edit */
-    size_t output_count;
-    size_t output_capacity;
-    drop_filter drop;
-    uint64_t dropped; /* of drop.dropped, told already */
-    slice last_key;   /* of the last record merged */
-    uint8_t last_key_bytes[RECORD_KEY_BYTES_MAX];
-    uint64_t last_seq;
+    /* The group being merged, in the order of places; newer ones first where they start alike. */
+    input_list group;
+    part *parts;
+    size_t part_count;
+    pthread_mutex_t group_lock; /* an edit by one part at a time */
 } compaction;
 
 /* --- places: (key, seq descending) --- */
@@ -94,6 +125,20 @@ static bool ends_after(const table_file *a, const table_file *b) {
     return place_compare(max_key(a), a->info.last_seq, max_key(b), b->info.last_seq) > 0;
 }
 
+static int end_against(const table_file *f, const place *p) {
+    return place_compare(max_key(f), f->info.last_seq, (slice){p->key, p->key_size}, p->seq);
+}
+
+static int start_against(const table_file *f, const place *p) {
+    return place_compare(min_key(f), f->info.first_seq, (slice){p->key, p->key_size}, p->seq);
+}
+
+static place end_of(const table_file *f) {
+    place p = {.key_size = f->info.max_key_size, .seq = f->info.last_seq};
+    memcpy(p.key, f->info.max_key, p.key_size);
+    return p;
+}
+
 /* Whether some key may be in both. */
 static bool share_keys(const table_file *a, const table_file *b) {
     return slice_compare(max_key(a), min_key(b)) >= 0 && slice_compare(max_key(b), min_key(a)) >= 0;
@@ -117,39 +162,71 @@ static int compare_start(const void *a, const void *b) {
 
 /* --- beats --- */
 
-static tape_status beat_on(compaction *c, uint64_t bytes, tape_error *error) {
-    c->done_bytes += bytes;
-    c->beat_bytes += bytes;
-    if (c->beat_bytes < BEAT_BYTES) {
-        return TAPE_OK;
-    }
-    uint64_t worked = c->beat_bytes;
-    c->beat_bytes = 0;
-    uint64_t done = c->done_bytes < c->total_bytes ? c->done_bytes : c->total_bytes;
-    if (c->beat.beat == NULL || c->beat.beat(c->beat.context, worked, done, c->total_bytes)) {
-        return TAPE_OK;
-    }
+static tape_status stopped(const compaction *c, tape_error *error) {
     return error_set(error, TAPE_CANCELLED, "the compaction of %s was stopped", c->table->name);
+}
+
+static tape_status beat_on(part *p, uint64_t bytes, tape_error *error) {
+    compaction *c = p->whole;
+    p->beat_bytes += bytes;
+    if (p->beat_bytes < BEAT_BYTES) {
+        return TAPE_OK;
+    }
+    uint64_t worked = p->beat_bytes;
+    p->beat_bytes = 0;
+    uint64_t done = atomic_fetch_add(&c->done_bytes, worked) + worked;
+    done = done < c->total_bytes ? done : c->total_bytes;
+    if (p == c->parts && c->beat.beat != NULL &&
+        !c->beat.beat(c->beat.context, worked, done, c->total_bytes)) {
+        atomic_store(&c->stop, true);
+    }
+    return atomic_load(&c->stop) ? stopped(c, error) : TAPE_OK;
 }
 
 /* --- steps --- */
 
-static tape_status finish_output(compaction *c, tape_error *error) {
-    if (c->writer == NULL) {
+static tape_status finish_output(part *p, tape_error *error) {
+    if (p->writer == NULL) {
         return TAPE_OK;
     }
-    if (c->output_count == c->output_capacity) {
-        c->output_capacity = c->output_capacity == 0 ? 8 : 2 * c->output_capacity;
-        c->outputs = mem_realloc(c->outputs, c->output_capacity * sizeof *c->outputs);
+    if (p->output_count == p->output_capacity) {
+        p->output_capacity = p->output_capacity == 0 ? 8 : 2 * p->output_capacity;
+        p->outputs = mem_realloc(p->outputs, p->output_capacity * sizeof *p->outputs);
     }
-    manifest_entry *e = &c->outputs[c->output_count];
-    *e = (manifest_entry){.level = c->output_level};
-    tape_status status = sstable_writer_finish(&c->writer, &e->info, error);
+    manifest_entry *e = &p->outputs[p->output_count];
+    *e = (manifest_entry){.level = p->whole->output_level};
+    tape_status status = sstable_writer_finish(&p->writer, &e->info, error);
     if (status == TAPE_OK) {
-        c->output_count++;
-        atomic_fetch_add(&c->store->counters.compact_written_bytes, e->info.size_bytes);
+        p->output_count++;
+        atomic_fetch_add(&p->whole->store->counters.compact_written_bytes, e->info.size_bytes);
     }
     return status;
+}
+
+/* Whether the file reaches into the part's stretch: others the part never opens. */
+static bool reaches_into(const part *p, const table_file *f) {
+    return (p->start.key_size == 0 || end_against(f, &p->start) > 0) &&
+           (p->end.key_size == 0 || start_against(f, &p->end) <= 0);
+}
+
+/* Whether every part has given all it has of the file; with `left`, has also gone on to a record
+ * behind it, so that it does not look at the file any more. Holding group_lock. */
+static bool all_past(const compaction *c, const table_file *f, bool left) {
+    for (size_t i = 0; i < c->part_count; i++) {
+        const part *p = &c->parts[i];
+        if (!p->done && reaches_into(p, f) &&
+            (p->reached.key_size == 0 || end_against(f, &p->reached) > (left ? -1 : 0))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void mark_consumed(compaction *c) {
+    for (size_t i = 0; i < c->group.count; i++) {
+        input *in = &c->group.items[i];
+        in->consumed = in->consumed || all_past(c, in->file, false);
+    }
 }
 
 /* K2: whether an older input above the output level that may have the same keys stays. */
@@ -183,121 +260,113 @@ static size_t mark_removable(compaction *c, uint64_t *numbers) {
     return count;
 }
 
-/* Lets go of files that edits before the last removed, so that their room comes back: the merge has
- * moved on since. */
+/* Lets go of removed files that no part looks at any more, so that their room comes back. */
 static void release_removed(compaction *c) {
     for (size_t i = 0; i < c->group.count; i++) {
         input *in = &c->group.items[i];
-        if (in->removed && !in->released) {
+        if (in->removed && !in->released && all_past(c, in->file, true)) {
             in->released = true;
             file_release(c->store, in->file);
         }
     }
 }
 
-/* An edit: what was written replaces what was consumed. */
-static tape_status commit_step(compaction *c, tape_error *error) {
+/* An edit: what was written replaces what was consumed. Holding group_lock. */
+static tape_status commit_locked(part *p, tape_error *error) {
+    compaction *c = p->whole;
     store *s = c->store;
-    tape_status status = finish_output(c, error);
-    if (status != TAPE_OK) {
-        return status;
-    }
-    if (c->drop.history_seq > 0 && !store_history_begin(s, c->drop.history_seq)) {
-        c->again = true;
-        return error_set(error, TAPE_CANCELLED, "%s: a pin needs versions that would have gone",
-                         c->table->name);
-    }
+    p->reached = p->last;
     release_removed(c);
+    mark_consumed(c);
     uint64_t *removed = mem_alloc((c->group.count + 1) * sizeof *removed);
     manifest_change change = {
         .removed = removed,
         .removed_count = mark_removable(c, removed),
-        .added = c->outputs,
-        .added_count = c->output_count,
+        .added = p->outputs,
+        .added_count = p->output_count,
     };
-    if (c->drop.history_seq > 0) {
+    if (p->drop.history_seq > 0) {
         change.history_table = c->table->id;
-        change.history_seq = c->drop.history_seq;
+        change.history_seq = p->drop.history_seq;
     }
+    tape_status status = TAPE_OK;
     if (change.removed_count + change.added_count > 0) {
         status = store_commit(s, &change, NULL, error);
     }
     free(removed);
     if (status == TAPE_OK) {
-        c->output_count = 0;
-        atomic_fetch_add(&s->counters.dropped_records, c->drop.dropped - c->dropped);
-        c->dropped = c->drop.dropped;
+        p->output_count = 0;
+        atomic_fetch_add(&s->counters.dropped_records, p->drop.dropped - p->dropped);
+        p->dropped = p->drop.dropped;
     }
+    return status;
+}
+
+/* `done`: nothing of the part is left. */
+static tape_status commit_step(part *p, bool done, tape_error *error) {
+    compaction *c = p->whole;
+    tape_status status = finish_output(p, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    if (p->drop.history_seq > 0 && !store_history_begin(c->store, p->drop.history_seq)) {
+        atomic_store(&c->again, true);
+        return stopped(c, error);
+    }
+    pthread_mutex_lock(&c->group_lock);
+    p->done = done;
+    /* What another part's failed edit marked as removed must not be built upon. */
+    status = atomic_load(&c->stop) ? stopped(c, error) : commit_locked(p, error);
+    if (status != TAPE_OK) {
+        atomic_store(&c->stop, true);
+    }
+    pthread_mutex_unlock(&c->group_lock);
     return status;
 }
 
 /* --- merging a group --- */
 
-static int last_against(const compaction *c, slice key, uint64_t seq) {
-    return place_compare(c->last_key, c->last_seq, key, seq);
-}
-
-/* Inputs all of whose records are at or before the last one merged. */
-static void mark_consumed(compaction *c, bool all) {
-    for (size_t i = 0; i < c->group.count; i++) {
-        input *in = &c->group.items[i];
-        in->consumed =
-            in->consumed || all || last_against(c, max_key(in->file), in->file->info.last_seq) >= 0;
-    }
-}
-
 /* K3: whether the last record merged lies within a file of the output level, of which more is to
  * come. */
-static bool within_lower(const compaction *c) {
-    for (size_t i = 0; i < c->group.count; i++) {
-        const table_file *f = c->group.items[i].file;
-        if (c->group.items[i].level == c->output_level && !c->group.items[i].removed &&
-            last_against(c, min_key(f), f->info.first_seq) >= 0 &&
-            last_against(c, max_key(f), f->info.last_seq) < 0) {
-            return true;
-        }
-    }
-    return false;
+static bool within_lower(const part *p) {
+    return p->lower_passed < p->lower_count &&
+           start_against(p->lower[p->lower_passed], &p->last) <= 0;
 }
 
-static tape_status add_record(compaction *c, const record_view *record, tape_error *error) {
-    if (drop_record(&c->drop, record)) {
+static tape_status add_record(part *p, const record_view *record, tape_error *error) {
+    compaction *c = p->whole;
+    if (drop_record(&p->drop, record)) {
         return TAPE_OK;
     }
     tape_status status = TAPE_OK;
-    if (c->writer == NULL) {
-        status = sstable_writer_open(&c->writer, &c->store->place, store_take_number(c->store),
+    if (p->writer == NULL) {
+        status = sstable_writer_open(&p->writer, &c->store->place, store_take_number(c->store),
                                      c->table->id, c->codec, error);
     }
-    return status == TAPE_OK ? sstable_writer_add(c->writer, record, error) : status;
+    return status == TAPE_OK ? sstable_writer_add(p->writer, record, error) : status;
 }
 
 /* After a record that filled the output or was the last of a file of the output level: the output
  * is cut when it is full, and an edit is made where it can be and is worth it. */
-static tape_status maybe_step(compaction *c, bool passed_lower, tape_error *error) {
-    uint64_t bytes = c->writer == NULL ? 0 : sstable_writer_bytes(c->writer);
-    uint64_t full = c->store->options.table_bytes;
+static tape_status maybe_step(part *p, bool passed_lower, tape_error *error) {
+    uint64_t bytes = p->writer == NULL ? 0 : sstable_writer_bytes(p->writer);
+    uint64_t full = p->whole->store->options.table_bytes;
     tape_status status = TAPE_OK;
     bool cut = bytes >= full;
     if (cut) {
-        status = finish_output(c, error);
+        status = finish_output(p, error);
         bytes = 0;
     }
     if (status != TAPE_OK || (!cut && !passed_lower)) {
         return status;
     }
-    bool worth = bytes >= full / 2 || c->output_count >= 2 || (cut && c->output_count > 0);
-    if (!worth || within_lower(c)) {
-        return status;
-    }
-    mark_consumed(c, false);
-    return commit_step(c, error);
+    bool worth = bytes >= full / 2 || p->output_count >= 2 || (cut && p->output_count > 0);
+    return worth && !within_lower(p) ? commit_step(p, false, error) : status;
 }
 
-static void note_last(compaction *c, const record_view *record) {
-    c->last_key =
-        (slice){c->last_key_bytes, record_key(c->table, record->payload, c->last_key_bytes)};
-    c->last_seq = record->seq;
+static void note_last(part *p, const record_view *record) {
+    p->last.key_size = record_key(p->whole->table, record->payload, p->last.key);
+    p->last.seq = record->seq;
 }
 
 static int compare_newest(const void *a, const void *b) {
@@ -306,58 +375,82 @@ static int compare_newest(const void *a, const void *b) {
     return ((*x)->info.max_seq < (*y)->info.max_seq) - ((*x)->info.max_seq > (*y)->info.max_seq);
 }
 
-static size_t files_of_level(const compaction *c, uint32_t level, table_file **out) {
-    size_t count = 0;
-    for (size_t i = 0; i < c->group.count; i++) {
-        if (c->group.items[i].level == level) {
-            out[count++] = c->group.items[i].file;
+/* The part's files, newest first: those of level 0, then each level as one run; those of the output
+ * level stand last. */
+static void sort_files(part *p) {
+    const compaction *c = p->whole;
+    size_t used = 0;
+    p->files = mem_zalloc((c->group.count + 1) * sizeof(table_file *));
+    for (uint32_t level = 0; level <= c->output_level; level++) {
+        size_t first = used;
+        for (size_t i = 0; i < c->group.count; i++) {
+            const input *in = &c->group.items[i];
+            if (in->level == level && reaches_into(p, in->file)) {
+                p->files[used++] = in->file;
+            }
+        }
+        p->level_count[level] = used - first;
+        if (level == 0 && used > 1) {
+            qsort(p->files, used, sizeof(table_file *), compare_newest);
         }
     }
-    return count;
+    p->lower_count = p->level_count[c->output_level];
+    p->lower = p->files + used - p->lower_count;
 }
 
-/* Newest first: each file of level 0, then each level as one run. `room` has a place for every file
- * of the group and is kept as long as the merge; those of the output level stand last in it. */
-static merge *open_merge(const compaction *c, table_file **room) {
-    merge *m = merge_create(c->store, c->table);
-    size_t used = files_of_level(c, 0, room);
-    if (used > 1) {
-        qsort(room, used, sizeof(table_file *), compare_newest);
-    }
+static merge *open_merge(const part *p) {
+    merge *m = merge_create(p->whole->store, p->whole->table);
+    size_t used = p->level_count[0];
     for (size_t i = 0; i < used; i++) {
-        merge_add_files(m, room + i, 1);
+        merge_add_files(m, p->files + i, 1);
     }
-    for (uint32_t level = 1; level <= c->output_level; level++) {
-        size_t count = files_of_level(c, level, room + used);
-        if (count > 0) {
-            merge_add_files(m, room + used, count);
+    for (uint32_t level = 1; level < STORE_LEVELS; level++) {
+        if (p->level_count[level] > 0) {
+            merge_add_files(m, p->files + used, p->level_count[level]);
         }
-        used += count;
+        used += p->level_count[level];
     }
     return m;
 }
 
-static tape_status merge_records(compaction *c, merge *m, table_file **lower, size_t lower_count,
-                                 tape_error *error) {
+/* The part's first record. The place behind another is that of the next lower seq. */
+static tape_status seek_start(const part *p, merge *m, record_view *record, bool *found,
+                              tape_error *error) {
+    const uint8_t bound = (uint8_t)p->whole->table->id;
+    if (p->start.key_size == 0) {
+        return merge_seek(m, (slice){&bound, 1}, UINT64_MAX, false, record, found, error);
+    }
+    return merge_seek(m, (slice){p->start.key, p->start.key_size}, p->start.seq - 1, false, record,
+                      found, error);
+}
+
+static bool is_end_of(const tape_table_info *table, const table_file *f,
+                      const record_view *record) {
+    return record->seq == f->info.last_seq &&
+           record_key_compare(table, max_key(f), record->payload) == 0;
+}
+
+static tape_status merge_records(part *p, merge *m, tape_error *error) {
+    compaction *c = p->whole;
     record_view record;
     bool found = false;
-    size_t next_lower = 0;
-    const uint8_t bound = (uint8_t)c->table->id;
-    tape_status status =
-        merge_seek(m, (slice){&bound, 1}, UINT64_MAX, false, &record, &found, error);
+    tape_status status = seek_start(p, m, &record, &found, error);
     while (status == TAPE_OK && found) {
-        status = add_record(c, &record, error);
+        status = add_record(p, &record, error);
         if (status == TAPE_OK) {
-            status = beat_on(c, record.size, error);
+            status = beat_on(p, record.size, error);
         }
-        bool passed = next_lower < lower_count && record.seq == lower[next_lower]->info.last_seq &&
-                      record_key_compare(c->table, max_key(lower[next_lower]), record.payload) == 0;
-        bool look = passed || (c->writer != NULL &&
-                               sstable_writer_bytes(c->writer) >= c->store->options.table_bytes);
-        if (status == TAPE_OK && look) {
-            next_lower += passed;
-            note_last(c, &record);
-            status = maybe_step(c, passed, error);
+        bool passed = p->lower_passed < p->lower_count &&
+                      is_end_of(c->table, p->lower[p->lower_passed], &record);
+        bool full =
+            p->writer != NULL && sstable_writer_bytes(p->writer) >= c->store->options.table_bytes;
+        if (status == TAPE_OK && (passed || full)) {
+            note_last(p, &record);
+            p->lower_passed += passed;
+            if (passed && p->lower_passed == p->lower_count && p->end.key_size > 0) {
+                return TAPE_OK;
+            }
+            status = maybe_step(p, passed, error);
         }
         if (status == TAPE_OK) {
             status = merge_next(m, &record, &found, error);
@@ -366,30 +459,113 @@ static tape_status merge_records(compaction *c, merge *m, table_file **lower, si
     return status;
 }
 
-static tape_status merge_group(compaction *c, tape_error *error) {
-    store *s = c->store;
-    size_t count = c->group.count;
-    table_file **files = mem_zalloc((count + 1) * sizeof(table_file *));
-    merge *m = open_merge(c, files);
-    size_t lower_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        lower_count += c->group.items[i].level == c->output_level;
-        atomic_fetch_add(&s->counters.compact_read_bytes, c->group.items[i].file->info.size_bytes);
-    }
-    drop_init(&c->drop, c->table, &c->horizon);
-    c->dropped = 0;
-    tape_status status = merge_records(c, m, files + count - lower_count, lower_count, error);
+static void run_part(void *argument) {
+    part *p = argument;
+    compaction *c = p->whole;
+    merge *m = open_merge(p);
+    drop_init(&p->drop, c->table, &c->horizon);
+    p->status = merge_records(p, m, &p->error);
     merge_destroy(&m);
-    if (status == TAPE_OK) {
-        mark_consumed(c, true);
-        status = commit_step(c, error);
+    if (p->status == TAPE_OK) {
+        p->status = commit_step(p, true, &p->error);
     }
-    sstable_writer_abandon(&c->writer);
-    if (status != TAPE_OK) {
-        store_discard(s, c->outputs, c->output_count);
-        c->output_count = 0;
+    sstable_writer_abandon(&p->writer);
+    if (p->status != TAPE_OK) {
+        atomic_store(&c->stop, true);
+        store_discard(c->store, p->outputs, p->output_count);
     }
-    free(files);
+    free(p->outputs);
+    free(p->files);
+    atomic_store(&p->ended, true);
+}
+
+/* The first part's thread is done, another's is not: beats go on. */
+static void await_part(compaction *c, const part *p) {
+    while (!atomic_load(&p->ended)) {
+        uint64_t done = atomic_load(&c->done_bytes);
+        done = done < c->total_bytes ? done : c->total_bytes;
+        if (c->beat.beat != NULL && !c->beat.beat(c->beat.context, 0, done, c->total_bytes)) {
+            atomic_store(&c->stop, true);
+        }
+        os_sleep_ns(AWAIT_PAUSE_NS);
+    }
+}
+
+static tape_status run_parts(compaction *c, tape_error *error) {
+    os_thread **threads = mem_zalloc(c->part_count * sizeof *threads);
+    size_t started = 1;
+    tape_status status = TAPE_OK;
+    while (started < c->part_count && status == TAPE_OK) {
+        status = os_thread_start(&threads[started], "tape-compact", -1, run_part,
+                                 &c->parts[started], error);
+        started += status == TAPE_OK;
+    }
+    for (size_t i = started; i < c->part_count; i++) {
+        c->parts[i].status = status;
+        atomic_store(&c->stop, true);
+    }
+    run_part(&c->parts[0]);
+    for (size_t i = 1; i < started; i++) {
+        await_part(c, &c->parts[i]);
+        os_thread_join(&threads[i]);
+    }
+    free(threads);
+    /* The first failure that is not a mere following of another's. */
+    for (size_t i = 0; i < c->part_count; i++) {
+        const part *p = &c->parts[i];
+        if (p->status != TAPE_OK && (status == TAPE_OK || status == TAPE_CANCELLED)) {
+            status = p->status;
+            if (error != NULL && i < started) {
+                *error = p->error;
+            }
+        }
+    }
+    return status;
+}
+
+/* Stretches of about as many files of the output level for each thread. */
+static void cut_parts(compaction *c) {
+    const table_file **lower = mem_alloc((c->group.count + 1) * sizeof *lower);
+    size_t count = 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < c->group.count; i++) {
+        bytes += c->group.items[i].file->info.size_bytes;
+        if (c->group.items[i].level == c->output_level) {
+            lower[count++] = c->group.items[i].file;
+        }
+    }
+    bool worth = count >= PART_FILES_MIN * c->threads &&
+                 bytes >= PART_FILES_MIN * c->threads * c->store->options.table_bytes / 2;
+    c->part_count = worth ? c->threads : 1;
+    c->parts = mem_zalloc(c->part_count * sizeof *c->parts);
+    for (size_t i = 0; i < c->part_count; i++) {
+        part *p = &c->parts[i];
+        p->whole = c;
+        if (i > 0) {
+            p->start = c->parts[i - 1].end;
+        }
+        if (i + 1 < c->part_count) {
+            p->end = end_of(lower[(i + 1) * count / c->part_count - 1]);
+        }
+    }
+    for (size_t i = 0; i < c->part_count; i++) {
+        sort_files(&c->parts[i]);
+    }
+    free(lower);
+}
+
+static tape_status merge_group(compaction *c, tape_error *error) {
+    for (size_t i = 0; i < c->group.count; i++) {
+        atomic_fetch_add(&c->store->counters.compact_read_bytes,
+                         c->group.items[i].file->info.size_bytes);
+    }
+    cut_parts(c);
+    ASSERT(pthread_mutex_init(&c->group_lock, NULL) == 0);
+    tape_status status = run_parts(c, error);
+    pthread_mutex_destroy(&c->group_lock);
+    free(c->parts);
+    c->parts = NULL;
+    c->part_count = 0;
     return status;
 }
 
@@ -529,7 +705,7 @@ static tape_status run_compaction(compaction *c, input_list inputs, bool forced,
     qsort(inputs.items, inputs.count, sizeof *inputs.items, compare_start);
     int64_t start_ns = clock_monotonic_ns();
     tape_status status = compact_groups(c, inputs, forced, &local);
-    if (c->again) {
+    if (atomic_load(&c->again) && status == TAPE_CANCELLED) {
         status = TAPE_OK; /* what is left will be wanted again */
     }
     for (size_t i = 0; i < inputs.count; i++) {
@@ -545,7 +721,6 @@ static tape_status run_compaction(compaction *c, input_list inputs, bool forced,
     }
     atomic_fetch_add(&s->counters.compactions, 1);
     atomic_fetch_add(&s->counters.compact_ns, clock_monotonic_ns() - start_ns);
-    free(c->outputs);
     files_collect(s);
     if (status != TAPE_OK && error != NULL) {
         *error = local;
@@ -692,6 +867,7 @@ static tape_status compact_once(store *s, bool settle, store_beat beat, bool *wo
         compaction c = {.store = s,
                         .table = record_table(p.table),
                         .output_level = p.output_level,
+                        .threads = 1,
                         .beat = beat};
         input_list inputs = take_levels(&files->trees[p.table], p.last_input);
         status = run_compaction(&c, inputs, false, &files, error);
@@ -721,12 +897,15 @@ static tape_status compact_table(store *s, uint16_t table, const record_key_boun
         if (bounds != NULL) {
             keep_within(&inputs, bounds);
         }
-        compaction c = {
-            .store = s, .table = record_table(table), .output_level = LAST_LEVEL, .beat = beat};
+        compaction c = {.store = s,
+                        .table = record_table(table),
+                        .output_level = LAST_LEVEL,
+                        .threads = s->options.compact_threads,
+                        .beat = beat};
         if (inputs.count > 0) {
             status = run_compaction(&c, inputs, true, &files, error);
         }
-        again = c.again;
+        again = atomic_load(&c.again);
         free(inputs.items);
         files_release(s, &files);
     }

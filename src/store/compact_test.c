@@ -221,6 +221,13 @@ static bool count_beat(void *context, uint64_t bytes, uint64_t done, uint64_t to
     return b->left-- > 0;
 }
 
+static bool count_shared_beat(void *context, uint64_t bytes, uint64_t done, uint64_t total) {
+    (void)bytes;
+    beat_count *b = context;
+    assert_true(done <= total);
+    return b->left-- > 0;
+}
+
 static void compaction_stopped_at_any_beat_keeps_what_it_did(void **state) {
     world *w = *state;
     w->options.table_bytes = KIB(128);
@@ -286,6 +293,37 @@ static void compaction_needs_little_room(void **state) {
     assert_true(r.most > last);
     assert_true(r.most <= both + (both - last) + 4 * KIB(512));
     assert_true(stats_of(w).table_bytes <= both + KIB(16));
+}
+
+/* Several threads at one group: the same records, each once, whatever the order of their edits. */
+static void compaction_may_be_shared_by_threads(void **state) {
+    world *w = *state;
+    w->options.compact_threads = 3;
+    w->options.memtable_bytes = KIB(256);
+    w->model.orders_only = true;
+    w->model.keys = 4000;
+    reopen(w);
+    for (int round = 0; round < 6; round++) {
+        apply(w, 3000);
+        flush(w);
+        compact_all(w, 0);
+        store_stats stats = stats_of(w);
+        assert_int_equal(stats.level_files[6], stats.table_files);
+        assert_int_equal(stats.table_entries, w->applied);
+        assert_true(round < 2 || stats.table_files > 12);
+        assert_sound(w);
+    }
+    for (uint64_t left = 0; left < 12; left++) {
+        apply(w, 500);
+        flush(w);
+        beat_count count = {.left = left};
+        tape_status status =
+            store_compact_range(w->store, 0, NULL, (store_beat){count_shared_beat, &count}, NULL);
+        assert_true(status == TAPE_OK || status == TAPE_CANCELLED);
+        assert_sound(w);
+    }
+    reopen(w);
+    assert_sound(w);
 }
 
 static void compaction_of_a_range_leaves_other_keys_where_they_are(void **state) {
@@ -542,6 +580,7 @@ int main(void) {
         TEST(settling_brings_everything_down),
         TEST(compaction_stopped_at_any_beat_keeps_what_it_did),
         TEST(compaction_needs_little_room),
+        TEST(compaction_may_be_shared_by_threads),
         TEST(compaction_of_a_range_leaves_other_keys_where_they_are),
         TEST(packed_levels_are_read_like_others),
         TEST(old_versions_go_and_the_newest_stays),

@@ -117,6 +117,7 @@ static void options_fill(store *s, const store_options *options) {
     o->memtable_bytes = o->memtable_bytes == 0 ? MEMTABLE_BYTES_DEFAULT : o->memtable_bytes;
     o->table_bytes = o->table_bytes == 0 ? TABLE_BYTES_DEFAULT : o->table_bytes;
     o->upper_share = o->upper_share == 0 ? UPPER_SHARE_DEFAULT : o->upper_share;
+    o->compact_threads = o->compact_threads == 0 ? 1 : o->compact_threads;
     o->mapped_max = o->mapped_max == 0 ? MAPPED_MAX_DEFAULT : o->mapped_max;
 }
 

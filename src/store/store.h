@@ -26,16 +26,17 @@ typedef struct store store;
 
 typedef struct store_options {
     os_disk *disk;
-    const char *dir;         /* DIR/store; created when absent */
-    const uint8_t *store_id; /* 16 bytes */
-    uint64_t memtable_bytes; /* switch to a new memtable at this size; 0: 128 MiB */
-    uint64_t table_bytes;    /* size of a table file below level 0; 0: 64 MiB */
-    double upper_share;      /* files above a table's last level are merged into it when they take
-                                this share of it; 0: 0.2 */
-    uint32_t pack_level;     /* levels from here on are packed with pack_codec; 0: none */
-    uint16_t pack_codec;     /* an sstable_codec */
-    uint32_t mapped_max;     /* table files kept mapped; beyond, one is mapped for each use;
-                                0: 32768 */
+    const char *dir;          /* DIR/store; created when absent */
+    const uint8_t *store_id;  /* 16 bytes */
+    uint64_t memtable_bytes;  /* switch to a new memtable at this size; 0: 128 MiB */
+    uint64_t table_bytes;     /* size of a table file below level 0; 0: 64 MiB */
+    double upper_share;       /* files above a table's last level are merged into it when they take
+                                 this share of it; 0: 0.2 */
+    uint32_t pack_level;      /* levels from here on are packed with pack_codec; 0: none */
+    uint16_t pack_codec;      /* an sstable_codec */
+    uint32_t compact_threads; /* that share a compaction on demand; 0: one */
+    uint32_t mapped_max;      /* table files kept mapped; beyond, one is mapped for each use;
+                                 0: 32768 */
     /* By table id. Event tables: how long records stay after their append. Entity tables: how long
      * versions stay after the append of a newer one. 0: forever. */
     int64_t keep_ns[TAPE_TABLE_COUNT + 1];
