@@ -110,6 +110,9 @@ tape_status store_prepare(store *s, tape_error *error) {
         return refuse_failed(s, error);
     }
     pthread_mutex_lock(&s->manifest_lock);
+    /* What was found at opening may be in the page cache alone: its writer was killed before the
+     * sync, or the sync failed, and then no later one writes it. So nothing is added to it. */
+    s->manifest.doubtful = s->manifest.doubtful || !s->orphans_removed;
     tape_status status = manifest_settle(&s->manifest, error);
     if (status == TAPE_OK && !s->orphans_removed) {
         tape_error trouble;

@@ -158,6 +158,7 @@ static void store_power_lost_at_any_step_keeps_what_was_flushed(void **state) {
             promise p = {0};
             work(&m, os_sim_process_start(sim), false, &p);
             done = !os_sim_crash_reached(sim);
+            os_sim_crash_at(sim, 0);
             os_sim_power_loss(sim, NULL);
             assert_recovers(&m, sim, &p);
             os_sim_destroy(&sim);
@@ -182,6 +183,35 @@ static void store_killed_at_any_step_keeps_what_was_flushed(void **state) {
         done = !os_sim_crash_reached(sim);
         os_sim_process_crash(disk);
         os_sim_crash_at(sim, 0);
+        assert_recovers(&m, sim, &p);
+        os_sim_destroy(&sim);
+    }
+    model_deinit(&m);
+}
+
+/* A process dies between a write and its sync. The next one reads it as if it were on disk, and
+ * what it says after its first flush must hold when the power fails. */
+static void store_builds_on_nothing_that_a_killed_process_left_unsynced(void **state) {
+    (void)state;
+    model m = the_model(11);
+    bool done = false;
+    for (uint64_t step = 1; !done; step++) {
+        os_sim *sim = os_sim_create(step);
+        make_parent(sim);
+        os_sim_crash_at(sim, os_sim_steps(sim) + step);
+        promise p = {0};
+        os_disk *disk = os_sim_process_start(sim);
+        work(&m, disk, false, &p);
+        done = !os_sim_crash_reached(sim);
+        os_sim_process_crash(disk);
+        os_sim_crash_at(sim, 0);
+        store *s = NULL;
+        assert_int_equal(open_store(os_sim_process_start(sim), &s, NULL), TAPE_OK);
+        assert_int_equal(store_flush(s, UINT64_MAX, true, NULL), TAPE_OK);
+        p.flushed_seq = store_flushed_seq(s);
+        const os_sim_power lose_all = {.mode = OS_SIM_POWER_LOSE_ALL};
+        os_sim_power_loss(sim, &lose_all);
+        store_close(&s);
         assert_recovers(&m, sim, &p);
         os_sim_destroy(&sim);
     }
@@ -457,6 +487,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(store_power_lost_at_any_step_keeps_what_was_flushed),
         cmocka_unit_test(store_killed_at_any_step_keeps_what_was_flushed),
+        cmocka_unit_test(store_builds_on_nothing_that_a_killed_process_left_unsynced),
         cmocka_unit_test(store_power_lost_again_and_again_keeps_what_was_flushed),
         cmocka_unit_test(store_flush_that_fails_leaves_the_store_as_it_was),
         cmocka_unit_test(store_edit_that_failed_is_neither_overwritten_nor_forgotten),
