@@ -160,6 +160,7 @@ static void store_power_lost_at_any_step_keeps_what_was_flushed(void **state) {
             done = !os_sim_crash_reached(sim);
             os_sim_crash_at(sim, 0);
             os_sim_power_loss(sim, NULL);
+            os_sim_crash_at(sim, 0);
             assert_recovers(&m, sim, &p);
             os_sim_destroy(&sim);
             crashes++;
