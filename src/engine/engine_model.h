@@ -128,9 +128,10 @@ typedef struct world {
     model_view views[MODEL_VIEWS];
     model_scan scans[MODEL_SCANS];
 
-    bool retention; /* this world lets records expire */
-    bool faulty;    /* calls may fail: a fault is set, the disk is full or a crash is due */
-    bool damaged;   /* reads may say CORRUPT */
+    bool retention;     /* this world lets records expire */
+    bool faulty;        /* calls may fail: a fault is set, the disk is full or a crash is due */
+    bool damaged;       /* reads may say CORRUPT */
+    bool remove_failed; /* files may be left over until the store is opened again */
     bool store_failed, failed; /* a sync failed: of the store's files, of the journal */
     bool within;               /* inside a compaction */
     bool cancels;              /* the running compaction may be cancelled */

@@ -55,6 +55,7 @@ void world_recover(world *w, uint64_t least) {
     w->written = last;
     w->failed = false;
     w->store_failed = false;
+    w->remove_failed = false;
 }
 
 /* Opens until it works; the process may be killed on the way, and the power may fail again. */
@@ -215,6 +216,8 @@ static void after_faults(world *w) {
             break;
         }
         open_again(w, least);
+    } else if (w->remove_failed) {
+        model_reopen(w);
     }
     check_tidy(w);
     model_check_all(w);
@@ -245,6 +248,7 @@ void model_io_fault(world *w) {
         world_step(w);
     }
     covered.io_faults += os_sim_fault_hits(w->sim, number);
+    w->remove_failed = fault.operation == OS_SIM_REMOVE;
     after_faults(w);
 }
 

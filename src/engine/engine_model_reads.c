@@ -22,21 +22,38 @@ static bool has_expired(const world *w, uint16_t table, int64_t append_ts, int64
     return keep_ns != 0 && append_ts <= now_ns - keep_ns;
 }
 
-/* O2, of version `index` of a key, which is at or below `at`. */
-static verdict version_verdict(const world *w, uint16_t table, const oracle_key *key, size_t index,
-                               uint64_t at, int64_t now_ns) {
-    uint64_t by = key->seqs[index];
-    if (!is_event(table)) {
-        if (index + 1 == key->count || key->seqs[index + 1] > at) {
-            return SHOWN;
-        }
-        by = key->seqs[index + 1];
-    }
-    int64_t append_ts = w->o.records[by - 1].append_ts;
+static int64_t append_ts_of(const world *w, const oracle_key *key, size_t index) {
+    return w->o.records[key->seqs[index] - 1].append_ts;
+}
+
+/* O2, of a version of an event, and of what made a version of an entity old. */
+static verdict verdict_by(const world *w, uint16_t table, int64_t append_ts, int64_t now_ns) {
     if (has_expired(w, table, append_ts, now_ns)) {
         return HIDDEN;
     }
     return append_ts <= w->gone_ns[table] ? MAYBE : SHOWN;
+}
+
+/* O2, of version `index` of a key, which is at or below `at`. A version is hidden by the next newer
+ * one that is still there. */
+static verdict version_verdict(const world *w, uint16_t table, const oracle_key *key, size_t index,
+                               uint64_t at, int64_t now_ns) {
+    if (is_event(table)) {
+        return verdict_by(w, table, append_ts_of(w, key, index), now_ns);
+    }
+    verdict v = SHOWN;
+    for (size_t i = index + 1; i < key->count && key->seqs[i] <= at; i++) {
+        verdict by = verdict_by(w, table, append_ts_of(w, key, i), now_ns);
+        v = i == index + 1 ? by : v;
+        if (by != HIDDEN) {
+            return v == HIDDEN ? MAYBE : v; /* all that are hidden may be gone */
+        }
+        bool newest = i + 1 == key->count || key->seqs[i + 1] > at;
+        if (newest || append_ts_of(w, key, i + 1) > w->gone_ns[table]) {
+            return HIDDEN; /* it is there, or one behind it that hides, too */
+        }
+    }
+    return v;
 }
 
 /* How many versions of the key are at or below `at`. */
@@ -67,8 +84,7 @@ static uint64_t history_bound(const world *w, uint16_t table) {
     for (size_t k = 0; !is_event(table) && k < t->count; k++) {
         const oracle_key *key = t->keys[k];
         for (size_t i = key->count; i > 1 && key->seqs[i - 1] > bound; i--) {
-            int64_t append_ts = w->o.records[key->seqs[i - 1] - 1].append_ts;
-            if (has_expired(w, table, append_ts, w->now_ns) || append_ts <= w->gone_ns[table]) {
+            if (verdict_by(w, table, append_ts_of(w, key, i - 1), w->now_ns) != SHOWN) {
                 bound = key->seqs[i - 1];
             }
         }

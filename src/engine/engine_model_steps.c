@@ -417,9 +417,9 @@ static void compact_range(world *w) {
 static void scrub(world *w) {
     tape_error error = {0};
     bool worked = false;
+    w->cancels = false;
     world_trace(w, "scrub");
     tape_status status = store_scrub(w->db->store, (store_beat){beat, w}, &worked, &error);
-    w->cancels = false;
     (void)world_ok(w, status, &error, "scrub");
 }
 

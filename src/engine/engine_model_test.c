@@ -1,7 +1,8 @@
 /* The engine against a trivial model of it: random operations, crashes and faults. Every world is
  * one life of a store that follows from its seed (engine_model.h).
  *
- * TAPE_TEST_SEED=n runs the world of that seed alone, TAPE_TEST_TRACE=1 tells every step. TAPE_TEST_SCALE=full runs millions of steps
+ * TAPE_TEST_SEED=n runs the world of that seed alone (TAPE_TEST_WORLDS=m: so many from it on),
+ * TAPE_TEST_TRACE=1 tells every step. TAPE_TEST_SCALE=full runs millions of steps
  * from a seed drawn anew, which is printed. */
 #include "engine/engine_model.h"
 
@@ -56,7 +57,12 @@ static void engine_agrees_with_a_trivial_model(void **state) {
     const char *scale = getenv("TAPE_TEST_SCALE");
     bool full = scale != NULL && strcmp(scale, "full") == 0;
     if (seed_text != NULL) {
-        live(strtoull(seed_text, NULL, 10));
+        const char *worlds_text = getenv("TAPE_TEST_WORLDS");
+        uint64_t seed = strtoull(seed_text, NULL, 10);
+        uint64_t count = worlds_text == NULL ? 1 : strtoull(worlds_text, NULL, 10);
+        for (uint64_t i = 0; i < count; i++) {
+            live(seed + i);
+        }
         print_coverage();
         return;
     }
