@@ -870,10 +870,47 @@ static void read_that_waits_for_a_full_disk_says_so(void **state) {
     os_sim_destroy(&sim);
 }
 
-static void log_nothing(void *context, log_level level, const char *line) {
+static _Atomic uint32_t told; /* lines about compaction that the log was given */
+
+static void log_count(void *context, log_level level, const char *line) {
     (void)context;
     (void)level;
-    (void)line;
+    atomic_fetch_add(&told, strstr(line, "compacted") != NULL);
+}
+
+/* Threads on the simulated disk. */
+static void compaction_on_a_full_disk_is_told_once_and_done_later(void **state) {
+    (void)state;
+    os_sim *sim = os_sim_create(1);
+    os_disk *disk = os_sim_process_start(sim);
+    fixture f = {0};
+    tape_open_options_init(&f.options);
+    f.options.window_bytes = KIB(64);
+    f.options.scrub_bytes_per_second = 0;
+    f.options.background_cpu = 8;
+    CHECK(engine_create(disk, "/db", KIB(64), &why));
+    CHECK(engine_open(disk, "/db", &f.options, false, &f.db, &why));
+    for (uint64_t round = 0; round < 6; round++) {
+        append_accounts(f.db, 1 + 100 * round, 100);
+        CHECK(tape_checkpoint(f.db, &why));
+    }
+    assert_true(stats_of(f.db).compaction_score > 1);
+    close_store(&f);
+    os_sim_fault full = {.operation = OS_SIM_WRITE, .effect = OS_SIM_NO_SPACE, .path = "*.sst*"};
+    size_t number = os_sim_fault_add(sim, &full);
+    atomic_store(&told, 0);
+    CHECK(engine_open(disk, "/db", &f.options, true, &f.db, &why));
+    for (int i = 0; i < 3000 && os_sim_fault_hits(sim, number) < 2; i++) {
+        os_sleep_ns(NS_PER_SECOND / 100);
+    }
+    assert_true(os_sim_fault_hits(sim, number) >= 2);
+    assert_int_equal(atomic_load(&told), 1);
+    append_accounts(f.db, 601, 10); /* it concerns nobody else */
+    os_sim_fault_clear(sim);
+    await(&f, is_calm);
+    CHECK(tape_verify(f.db, NULL, NULL, NULL, NULL, &why));
+    close_store(&f);
+    os_sim_destroy(&sim);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -895,7 +932,8 @@ int main(void) {
         TEST(views_repeat_while_everything_moves),
         cmocka_unit_test(full_disk_refuses_appends_and_nothing_else),
         cmocka_unit_test(read_that_waits_for_a_full_disk_says_so),
+        cmocka_unit_test(compaction_on_a_full_disk_is_told_once_and_done_later),
     };
-    log_set(LOG_ERROR, log_nothing, NULL);
+    log_set(LOG_ERROR, log_count, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
