@@ -30,6 +30,7 @@ PROGRAMS = {
     "append_paced": "Appends at a fixed rate: latency, background CPU, freshness of SQL",
     "append_sustained": "Sustained load",
     "replay": "Replay",
+    "memtable": "The memtable beside other structures",
     "get": "Point reads and the store's insert",
     "scan": "Scans in key order",
     "amplification": "Write and space amplification",
