@@ -6,11 +6,14 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -587,6 +590,42 @@ static void futex_wakes_all_waiters_and_threads_have_names(void **state) {
     os_thread_join(&threads[0]);
 }
 
+typedef struct lowered {
+    int policy;
+    int nice;
+    int64_t worked_ns;
+    int64_t slept_ns;
+} lowered;
+
+static void lower_and_work(void *argument) {
+    lowered *l = argument;
+    os_thread_lower(7);
+    l->policy = sched_getscheduler(0);
+    l->nice = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+    int64_t begin = clock_thread_ns();
+    while (clock_thread_ns() - begin < 1000000) {
+    }
+    l->worked_ns = clock_thread_ns() - begin;
+    begin = clock_thread_ns();
+    os_sleep_ns(20000000);
+    l->slept_ns = clock_thread_ns() - begin;
+}
+
+static void lowered_thread_gives_way_and_others_do_not(void **state) {
+    (void)state;
+    lowered l = {0};
+    os_thread *thread = NULL;
+    int before = getpriority(PRIO_PROCESS, 0);
+    assert_int_equal(os_thread_start(&thread, "lowered", -1, lower_and_work, &l, NULL), TAPE_OK);
+    os_thread_join(&thread);
+    assert_int_equal(l.policy, SCHED_BATCH);
+    assert_true(l.nice == 7 || l.nice == before); /* as the system allows */
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
+    assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+    assert_true(l.worked_ns >= 1000000);
+    assert_true(l.slept_ns < 20000000); /* sleeping is not work */
+}
+
 static void futex_wait_ends_at_its_deadline(void **state) {
     (void)state;
     _Atomic uint32_t word = 5;
@@ -649,6 +688,7 @@ int main(void) {
         cmocka_unit_test(boot_id_is_the_kernels),
         cmocka_unit_test(random_bytes_differ),
         cmocka_unit_test(futex_wakes_all_waiters_and_threads_have_names),
+        cmocka_unit_test(lowered_thread_gives_way_and_others_do_not),
         cmocka_unit_test(futex_wait_ends_at_its_deadline),
         cmocka_unit_test(thread_runs_on_the_cpu_it_was_given),
     };
