@@ -91,19 +91,32 @@ typedef enum sstable_outcome {
     SSTABLE_FILTERED,       /* the filter says that the key is not there */
     SSTABLE_NOT_YET,        /* the key is there, but no version with seq <= at */
     SSTABLE_FALSE_POSITIVE, /* the filter let it pass, yet the key is not there */
+    SSTABLE_ABSENT,         /* the file has no filter, and the key is not there */
 } sstable_outcome;
 
 /* Room for one unpacked block; belongs to one thread. Zero-initialised; grows as needed. */
 typedef buffer sstable_scratch;
 
-/* The newest version of the key with seq <= at; `hash` is record_key_hash. `out->payload` points
- * into the file, valid until the table is closed, or into `scratch`, until that is used again. OK
- * with an outcome; CORRUPT. */
+/* The newest version of the key with seq <= at; `hash` is record_key_hash, not looked at in tables
+ * whose key is the seq: their files have no filter. `out->payload` points into the file, valid
+ * until the table is closed, or into `scratch`, until that is used again. OK with an outcome;
+ * CORRUPT. */
 tape_status sstable_get(sstable *t, slice key, const uint64_t hash[2], uint64_t at,
                         sstable_scratch *scratch, record_view *out, sstable_outcome *outcome,
                         tape_error *error) TAPE_CHECKED;
-/* Brings the key's line of the filter into the cache; for many gets one after the other. */
+/* Brings the key's line of the filter into the cache; for many gets one after the other. Where
+ * there is no filter it does no harm. */
 void sstable_prefetch(const sstable *t, const uint64_t hash[2]);
+
+/* The entries of one block; private. */
+typedef struct sstable_block_view {
+    const uint8_t *entries; /* unpacked */
+    uint64_t offset;        /* of the block */
+    uint32_t count;
+    uint32_t stride;        /* from entry to entry */
+    uint32_t payload_bytes; /* of each entry */
+    uint16_t version;
+} sstable_block_view;
 
 /* A place among the entries; one thread's. `record` is the entry there while `valid`; its payload
  * is good until the cursor leaves the block and at most until the table is closed. */
@@ -112,10 +125,8 @@ typedef struct sstable_cursor {
     record_view record;
     sstable *table; /* what follows is private */
     uint64_t block;
+    sstable_block_view view; /* entries NULL: no block is loaded */
     uint32_t entry;
-    uint32_t count;      /* entries of the block */
-    const uint8_t *data; /* its entries, unpacked; NULL: no block is loaded */
-    uint32_t stride;     /* from entry to entry */
     sstable_scratch scratch;
 } sstable_cursor;
 void sstable_cursor_init(sstable_cursor *c, sstable *t);

@@ -13,40 +13,30 @@ void sstable_cursor_deinit(sstable_cursor *c) {
     *c = (sstable_cursor){0};
 }
 
-static sstable_block_view cursor_view(const sstable_cursor *c) {
-    return (sstable_block_view){.entries = c->data, .count = c->count, .stride = c->stride};
-}
-
 static tape_status cursor_load(sstable_cursor *c, uint64_t block, tape_error *error) {
-    if (c->data != NULL && c->block == block) {
+    if (c->view.entries != NULL && c->block == block) {
         return TAPE_OK;
     }
-    sstable_block_view view;
-    c->data = NULL;
-    tape_status status = sstable_block_load(c->table, block, false, &c->scratch, &view, error);
-    if (status == TAPE_OK) {
-        c->block = block;
-        c->data = view.entries;
-        c->count = view.count;
-        c->stride = view.stride;
+    tape_status status = sstable_block_load(c->table, block, false, &c->scratch, &c->view, error);
+    if (status != TAPE_OK) {
+        c->view.entries = NULL;
     }
+    c->block = block;
     return status;
 }
 
-static inline tape_status cursor_show(sstable_cursor *c, uint32_t entry, tape_error *error) {
-    sstable_block_view view = cursor_view(c);
+static inline void cursor_show(sstable_cursor *c, uint32_t entry) {
     c->entry = entry;
-    c->valid = sstable_block_entry(c->table, &view, entry, &c->record);
-    if (UNLIKELY(!c->valid)) {
-        c->data = NULL;
-        return sstable_block_changed(c->table, c->block, error);
-    }
-    return TAPE_OK;
+    c->valid = true;
+    sstable_block_entry(c->table, &c->view, entry, &c->record);
 }
 
 static tape_status cursor_show_last(sstable_cursor *c, uint64_t block, tape_error *error) {
     tape_status status = cursor_load(c, block, error);
-    return status != TAPE_OK ? status : cursor_show(c, c->count - 1, error);
+    if (status == TAPE_OK) {
+        cursor_show(c, c->view.count - 1);
+    }
+    return status;
 }
 
 /* The block and entry at or after (key, seq); the number of blocks when there is none. */
@@ -71,10 +61,9 @@ static tape_status cursor_find(sstable_cursor *c, slice key, uint64_t seq, uint6
     *block = sstable_index_find(&t->index, key, seq);
     status = cursor_load(c, *block, error);
     if (status == TAPE_OK) {
-        sstable_block_view view = cursor_view(c);
-        *entry = sstable_block_seek(t, &view, 0, key, seq);
-        if (UNLIKELY(*entry == view.count)) {
-            c->data = NULL;
+        *entry = sstable_block_seek(t, &c->view, 0, key, seq);
+        if (UNLIKELY(*entry == c->view.count)) {
+            c->view.entries = NULL;
             status = sstable_block_changed(t, *block, error);
         }
     }
@@ -90,7 +79,10 @@ tape_status sstable_cursor_seek(sstable_cursor *c, slice key, uint64_t seq, tape
         return status;
     }
     status = cursor_load(c, block, error);
-    return status != TAPE_OK ? status : cursor_show(c, entry, error);
+    if (status == TAPE_OK) {
+        cursor_show(c, entry);
+    }
+    return status;
 }
 
 tape_status sstable_cursor_seek_before(sstable_cursor *c, slice key, uint64_t seq,
@@ -103,28 +95,34 @@ tape_status sstable_cursor_seek_before(sstable_cursor *c, slice key, uint64_t se
         return status;
     }
     if (entry > 0) {
-        return cursor_show(c, entry - 1, error);
+        cursor_show(c, entry - 1);
+        return TAPE_OK;
     }
     return block == 0 ? TAPE_OK : cursor_show_last(c, block - 1, error);
 }
 
 tape_status sstable_cursor_next(sstable_cursor *c, tape_error *error) {
     ASSERT(c->valid);
-    if (LIKELY(c->entry + 1 < c->count)) {
-        return cursor_show(c, c->entry + 1, error);
+    if (LIKELY(c->entry + 1 < c->view.count)) {
+        cursor_show(c, c->entry + 1);
+        return TAPE_OK;
     }
     c->valid = false;
     if (c->block + 1 == c->table->index.blocks) {
         return TAPE_OK;
     }
     tape_status status = cursor_load(c, c->block + 1, error);
-    return status != TAPE_OK ? status : cursor_show(c, 0, error);
+    if (status == TAPE_OK) {
+        cursor_show(c, 0);
+    }
+    return status;
 }
 
 tape_status sstable_cursor_prev(sstable_cursor *c, tape_error *error) {
     ASSERT(c->valid);
     if (LIKELY(c->entry > 0)) {
-        return cursor_show(c, c->entry - 1, error);
+        cursor_show(c, c->entry - 1);
+        return TAPE_OK;
     }
     c->valid = false;
     return c->block == 0 ? TAPE_OK : cursor_show_last(c, c->block - 1, error);

@@ -14,6 +14,14 @@ uint64_t sstable_filter_lines(uint64_t keys) {
     return lines == 0 ? 1 : lines;
 }
 
+uint64_t sstable_filter_bytes(const tape_table_info *table, uint64_t keys) {
+    return sstable_keyed_by_seq(table) ? 0 : sstable_filter_lines(keys) * SSTABLE_FILTER_LINE_BYTES;
+}
+
+uint64_t sstable_tags_bytes(const tape_table_info *table, uint64_t entries) {
+    return sstable_keyed_by_seq(table) ? 0 : ALIGN_UP(entries, SSTABLE_TAGS_ALIGN);
+}
+
 void sstable_filter_add(uint8_t *filter, uint64_t lines, const uint64_t hash[2]) {
     uint8_t *line = filter + sstable_filter_line(lines, hash) * SSTABLE_FILTER_LINE_BYTES;
     uint64_t bits = hash[1];

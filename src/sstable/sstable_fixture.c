@@ -128,9 +128,9 @@ void fixture_reseal(uint8_t *data, uint64_t size, uint64_t number,
                     const sstable_index_place *places, uint64_t blocks) {
     uint64_t salt = format_salt(fixture_store_id);
     for (uint64_t i = 0; i < blocks; i++) {
-        uint64_t at = places[i].offset;
-        store_u32(data + at,
-                  sstable_checksum(salt, number, at, data + at + 4, places[i + 1].offset - at - 4));
+        uint64_t at = sstable_block_offset(&places[i]);
+        uint64_t end = sstable_block_offset(&places[i + 1]);
+        store_u32(data + at, sstable_checksum(salt, number, at, data + at + 4, end - at - 4));
     }
     sstable_footer footer;
     uint64_t room = size - sizeof footer;

@@ -131,23 +131,25 @@ static bool zeros(const uint8_t *bytes, size_t size) {
 /* That the parts lie one after the other and fill the file (T5). */
 static const char *parts_problem(const sstable_footer *f, uint64_t size) {
     uint64_t end = size - SSTABLE_FOOTER_BYTES;
-    uint64_t align = f->codec == SSTABLE_PLAIN ? SSTABLE_PAGE_BYTES : SSTABLE_PACKED_ALIGN;
+    const tape_table_info *table = record_table(f->table);
     if (f->size_bytes != size) {
         return "the size of the file";
     }
-    if (f->filter_offset > end || f->filter_offset < align || f->filter_offset % align != 0) {
+    if (f->filter_offset > end || f->filter_offset % SSTABLE_BLOCK_ALIGN != 0 ||
+        f->filter_offset / SSTABLE_BLOCK_ALIGN > UINT32_MAX) {
         return "the end of the blocks";
     }
-    if (f->blocks == 0 || f->blocks > f->filter_offset / align || f->blocks > f->entries) {
+    if (f->blocks == 0 || f->blocks > f->filter_offset / SSTABLE_BLOCK_ALIGN ||
+        f->blocks > f->entries) {
         return "the number of blocks";
     }
     if (f->filter_bytes > end - f->filter_offset ||
-        f->filter_bytes != sstable_filter_lines(f->keys) * SSTABLE_FILTER_LINE_BYTES) {
+        f->filter_bytes != sstable_filter_bytes(table, f->keys)) {
         return "the size of the filter";
     }
     if (f->tags_offset != f->filter_offset + f->filter_bytes ||
         f->tags_bytes > end - f->tags_offset ||
-        f->tags_bytes != ALIGN_UP(f->entries, SSTABLE_TAGS_ALIGN)) {
+        f->tags_bytes != sstable_tags_bytes(table, f->entries)) {
         return "the size of the tags";
     }
     if (f->index_offset != f->tags_offset + f->tags_bytes ||
@@ -179,7 +181,7 @@ static const char *figures_problem(const sstable_footer *f, uint64_t size) {
         f->first_seq > f->max_seq || f->last_seq < f->min_seq || f->last_seq > f->max_seq) {
         return "the range of seqs";
     }
-    if (f->min_ts > f->max_ts || f->min_append_ts > f->max_append_ts) {
+    if (f->min_ts > f->max_ts || f->min_append_ts < 0 || f->min_append_ts > f->max_append_ts) {
         return "the range of times";
     }
     if (!key_fits(f->min_key, f->min_key_size, f->table) ||
@@ -190,7 +192,9 @@ static const char *figures_problem(const sstable_footer *f, uint64_t size) {
                                 (slice){f->max_key, f->max_key_size}, f->last_seq);
     bool one_key =
         f->min_key_size == f->max_key_size && memcmp(f->min_key, f->max_key, f->min_key_size) == 0;
-    if (order > 0 || (order == 0) != (f->entries == 1) || one_key != (f->keys == 1)) {
+    bool keyed_by_seq = sstable_keyed_by_seq(record_table(f->table));
+    if (order > 0 || (order == 0) != (f->entries == 1) || one_key != (f->keys == 1) ||
+        (keyed_by_seq && f->keys != f->entries)) {
         return "the range of keys";
     }
     if (f->reserved != 0 || f->reserved2 != 0 || !zeros(f->reserved3, sizeof f->reserved3)) {

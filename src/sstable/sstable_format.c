@@ -54,9 +54,8 @@ uint32_t sstable_payload_min(const tape_table_info *table) {
     return min;
 }
 
-uint64_t sstable_block_span(uint16_t codec, uint64_t stored_bytes) {
-    return ALIGN_UP(sizeof(sstable_block) + stored_bytes,
-                    codec == SSTABLE_PLAIN ? SSTABLE_PAGE_BYTES : SSTABLE_PACKED_ALIGN);
+bool sstable_keyed_by_seq(const tape_table_info *table) {
+    return table->key_count == 1 && table->fields[table->key_fields[0]].offset == 0;
 }
 
 void sstable_key_text(slice key, char out[SSTABLE_KEY_TEXT_BYTES]) {

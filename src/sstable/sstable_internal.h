@@ -3,11 +3,14 @@
  * Format (little-endian; docs/format/sstable.md is the full document)
  * File:    blocks, filter, tags, index, footer, without gaps.
  * Block:   struct sstable_block, then its entries at equal distances (the stride), perhaps packed,
- *          zeros up to a multiple of SSTABLE_PAGE_BYTES (plain) or SSTABLE_PACKED_ALIGN.
- * Entry:   struct sstable_entry, payload, zeros up to the stride. The key is not stored: it is read
- *          from the payload.
+ *          zeros up to a multiple of SSTABLE_BLOCK_ALIGN. Payloads of a block have one version and
+ *          one size. A plain block does not cross a multiple of SSTABLE_PAGE_BYTES, unless it is
+ *          one entry that is larger and starts there; where the next would, zeros fill the page.
+ * Entry:   u64 append time << 1 | RECORD_MORE, payload, zeros up to the stride, a multiple of 8.
+ *          The key is not stored: it is read from the payload.
  * Filter:  lines of 64 bytes. A key sets SSTABLE_FILTER_PROBES bits of one line.
  * Tags:    one byte per entry, of its key's hash; zeros up to a multiple of 64.
+ *          Filter and tags are empty where the key is the seq: see sstable_keyed_by_seq.
  * Index:   a static tree over the (key, seq) of each block's last entry: see sstable_index.c.
  * Footer:  struct sstable_footer, the last SSTABLE_FOOTER_BYTES. */
 #ifndef SSTABLE_INTERNAL_H
@@ -18,7 +21,7 @@
 #define SSTABLE_MAGIC UINT64_C(0x3154535345504154) /* "TAPESST1" */
 #define SSTABLE_FORMAT_VERSION 2u
 #define SSTABLE_PAGE_BYTES 4096u
-#define SSTABLE_PACKED_ALIGN 64u
+#define SSTABLE_BLOCK_ALIGN 64u
 #define SSTABLE_FOOTER_BYTES 512u
 #define SSTABLE_FILTER_LINE_BYTES 64u
 #define SSTABLE_FILTER_BITS_PER_KEY 12u
@@ -26,35 +29,30 @@
 #define SSTABLE_TAGS_ALIGN 64u
 #define SSTABLE_PAYLOAD_BYTES_MIN 16u /* seq and ts */
 #define SSTABLE_PAYLOAD_BYTES_MAX MIB(64)
+#define SSTABLE_ENTRY_BYTES 8u /* before the payload */
 #define SSTABLE_ENTRY_ALIGN 8u
 #define SSTABLE_KEY_TEXT_BYTES 300
-/* Entries of a block, in bytes, but for a block of one entry that is larger. */
-#define SSTABLE_PLAIN_BYTES (SSTABLE_PAGE_BYTES - (uint32_t)sizeof(sstable_block))
+/* Entries of a packed file's block before they are packed, but for one entry that is larger. */
 #define SSTABLE_PACKED_BYTES ((uint32_t)KIB(16))
-#define SSTABLE_SINGLE_BYTES                                                                       \
-    ((uint32_t)(SSTABLE_PAYLOAD_BYTES_MAX + sizeof(sstable_entry) + SSTABLE_ENTRY_ALIGN))
+#define SSTABLE_SINGLE_BYTES ((uint32_t)(SSTABLE_PAYLOAD_BYTES_MAX + SSTABLE_ENTRY_BYTES))
 
 typedef struct sstable_block {
-    uint32_t crc32c;       /* sstable_checksum of what follows, up to the next block */
-    uint32_t stored_bytes; /* of the entries as stored; packed when less than raw_bytes */
-    uint32_t raw_bytes;    /* of the entries: their number times the stride */
-    uint32_t stride;
+    uint32_t crc32c;        /* sstable_checksum of what follows, up to the next block */
+    uint32_t stored_bytes;  /* of the entries as stored; packed when less than they have */
+    uint32_t payload_bytes; /* of each entry */
+    uint16_t version;       /* of the payloads' schema */
+    uint16_t entries;
 } sstable_block;
 _Static_assert(sizeof(sstable_block) == 16, "block header");
 
-typedef struct sstable_entry {
-    uint16_t version;
-    uint16_t flags; /* RECORD_MORE or 0 */
-    uint32_t size_bytes;
-    int64_t append_ts;
-} sstable_entry;
-_Static_assert(sizeof(sstable_entry) == 16, "entry header");
-
-/* One per block, and one behind the last that says where the blocks and the entries end. */
+/* One per block, and one behind the last that says where the blocks and the entries end; its other
+ * fields are 0. */
 typedef struct sstable_index_place {
-    uint64_t offset;
-    uint32_t first_entry; /* entries before the block */
-    uint32_t stride;      /* of the block; 0 in the one behind the last */
+    uint32_t start;         /* in units of SSTABLE_BLOCK_ALIGN */
+    uint32_t first_entry;   /* entries before the block */
+    uint32_t payload_bytes; /* of each entry of the block */
+    uint16_t version;
+    uint16_t reserved;
 } sstable_index_place;
 _Static_assert(sizeof(sstable_index_place) == 16, "index place");
 
@@ -133,6 +131,7 @@ struct sstable {
     sstable_index index;
     const tape_table_info *table;
     uint32_t payload_min; /* sstable_payload_min */
+    bool keyed_by_seq;    /* sstable_keyed_by_seq */
     const uint8_t *data;
     const uint8_t *filter;
     const uint8_t *tags;
@@ -165,11 +164,29 @@ int sstable_compare(slice key_a, uint64_t seq_a, slice key_b, uint64_t seq_b);
 void sstable_key_text(slice key, char out[SSTABLE_KEY_TEXT_BYTES]);
 /* The bytes a payload of the table needs so that seq, ts and key can be read. */
 uint32_t sstable_payload_min(const tape_table_info *table);
+/* Whether the key is the seq and nothing else. Such files have neither filter nor tags: seqs lie so
+ * close that where one stands is computed. */
+bool sstable_keyed_by_seq(const tape_table_info *table);
 /* Counts the next record in; its key is info->max_key already, `another_key` if the one before it
  * has another. */
 void sstable_info_note(sstable_info *info, const record_view *record, bool another_key);
-/* The size a block is filled up to: its header, `stored_bytes`, zeros. */
-uint64_t sstable_block_span(uint16_t codec, uint64_t stored_bytes);
+/* From the start of an entry to that of the next. */
+static inline uint64_t sstable_stride(uint32_t payload_bytes) {
+    return ALIGN_UP((uint64_t)SSTABLE_ENTRY_BYTES + payload_bytes, SSTABLE_ENTRY_ALIGN);
+}
+static inline uint64_t sstable_block_offset(const sstable_index_place *place) {
+    return (uint64_t)place->start * SSTABLE_BLOCK_ALIGN;
+}
+/* The entries that fit into a block at `offset`, in bytes. */
+static inline uint32_t sstable_block_room(uint16_t codec, uint64_t offset) {
+    return codec == SSTABLE_PLAIN ? SSTABLE_PAGE_BYTES - (uint32_t)(offset % SSTABLE_PAGE_BYTES +
+                                                                    sizeof(sstable_block))
+                                  : SSTABLE_PACKED_BYTES;
+}
+/* The least size of a block: its header, `stored_bytes`, zeros. */
+static inline uint64_t sstable_block_span(uint64_t stored_bytes) {
+    return ALIGN_UP(sizeof(sstable_block) + stored_bytes, SSTABLE_BLOCK_ALIGN);
+}
 
 /* --- sstable_footer.c --- */
 void sstable_footer_seal(sstable_footer *footer, const sstable_info *info,
@@ -188,6 +205,9 @@ tape_status sstable_file_open(const sstable_place *place, const char *path, unsi
 
 /* --- sstable_filter.c --- */
 uint64_t sstable_filter_lines(uint64_t keys);
+/* The sizes of a file's filter and tags. */
+uint64_t sstable_filter_bytes(const tape_table_info *table, uint64_t keys);
+uint64_t sstable_tags_bytes(const tape_table_info *table, uint64_t entries);
 void sstable_filter_add(uint8_t *filter, uint64_t lines, const uint64_t hash[2]);
 bool sstable_filter_holds(const uint8_t *filter, uint64_t lines, const uint64_t hash[2]);
 static inline uint64_t sstable_filter_line(uint64_t lines, const uint64_t hash[2]) {
@@ -228,43 +248,37 @@ bool sstable_unpack(sstable_codec codec, const void *data, size_t size, void *ou
                     size_t raw_bytes);
 
 /* --- sstable_block.c --- */
-typedef struct sstable_block_view {
-    uint64_t offset;
-    const uint8_t *entries;
-    uint32_t count;
-    uint32_t stride;
-} sstable_block_view;
-/* A block, checked: its checksum when `again` or not yet checked, its entries' places with it.
- * Packed entries are unpacked into `scratch`. CORRUPT names offset, checksums and key range. */
+/* A block, checked: its checksum when `again` or not yet checked. Packed entries are unpacked into
+ * `scratch`. CORRUPT names offset, checksums and key range. */
 tape_status sstable_block_load(sstable *t, uint64_t block, bool again, sstable_scratch *scratch,
                                sstable_block_view *out, tape_error *error) TAPE_CHECKED;
-/* False when the entry does not lie within its place. */
-static inline bool sstable_block_entry(const sstable *t, const sstable_block_view *block,
-                                       uint32_t entry, record_view *out) {
+static inline const uint8_t *sstable_block_payload(const sstable_block_view *block,
+                                                   uint32_t entry) {
     ASSERT(entry < block->count);
-    const uint8_t *at = block->entries + (size_t)entry * block->stride;
-    sstable_entry e;
-    memcpy(&e, at, sizeof e);
-    if (UNLIKELY(e.size_bytes > block->stride - sizeof e || e.size_bytes < t->payload_min ||
-                 (e.flags & ~RECORD_MORE) != 0)) {
-        return false;
-    }
-    const uint8_t *payload = at + sizeof e;
+    return block->entries + (size_t)entry * block->stride + SSTABLE_ENTRY_BYTES;
+}
+static inline void sstable_block_entry(const sstable *t, const sstable_block_view *block,
+                                       uint32_t entry, record_view *out) {
+    const uint8_t *payload = sstable_block_payload(block, entry);
+    uint64_t header = load_u64(payload - SSTABLE_ENTRY_BYTES);
     *out = (record_view){
         .table = t->table,
         .payload = payload,
-        .size = e.size_bytes,
-        .version = e.version,
-        .flags = e.flags,
+        .size = block->payload_bytes,
+        .version = block->version,
+        .flags = (uint16_t)(header & RECORD_MORE),
         .seq = load_u64(payload),
         .ts = (int64_t)load_u64(payload + 8),
-        .append_ts = e.append_ts,
+        .append_ts = (int64_t)(header >> 1),
     };
-    return true;
 }
 /* The first of the entries [from, count) at or after (key, seq); count when there is none. */
 uint32_t sstable_block_seek(const sstable *t, const sstable_block_view *block, uint32_t from,
                             slice key, uint64_t seq);
+/* Where the entry of `seq` stands in a block whose entries' seqs rise, the last of which is `last`,
+ * all of them above `before`; count when it is not there. */
+uint32_t sstable_block_find_seq(const sstable_block_view *block, uint64_t before, uint64_t last,
+                                uint64_t seq);
 tape_status sstable_block_damaged(const sstable *t, uint64_t block, uint64_t offset,
                                   const char *what, tape_error *error);
 /* For a block that was found sound and yet contradicts the index, or changed since. */

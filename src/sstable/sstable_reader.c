@@ -2,7 +2,8 @@
  *
  * A get that finds its key in memory costs four misses of the cache: the key's line of the filter,
  * the index (the end of its tree), the block's tags, and the entry, whose lines are fetched
- * together. Only the last lies in memory that no other get touches.
+ * together. Only the last lies in memory that no other get touches. Where the key is the seq there
+ * are no filter and no tags: the place of the entry is guessed from the seqs in the index.
  *
  * Invariants
  *  T4 The footer is checked when the table is opened; filter, tags, index and each block when they
@@ -37,6 +38,7 @@ tape_status sstable_attach(sstable **out, const uint8_t *data, uint64_t size, co
     t->info = sstable_footer_info(&footer);
     t->table = record_table(footer.table);
     t->payload_min = sstable_payload_min(t->table);
+    t->keyed_by_seq = sstable_keyed_by_seq(t->table);
     t->path = mem_strdup(path);
     t->data = data;
     t->salt = format_salt(store_id);
@@ -168,18 +170,18 @@ static tape_status index_damaged(const sstable *t, const char *what, uint64_t wh
  */
 static tape_status places_check(const sstable *t, tape_error *error) {
     const sstable_index_place *places = t->index.places;
-    uint64_t align = t->info.codec == SSTABLE_PLAIN ? SSTABLE_PAGE_BYTES : SSTABLE_PACKED_ALIGN;
-    if (places[0].offset != 0 || places[0].first_entry != 0) {
+    if (places[0].start != 0 || places[0].first_entry != 0) {
         return index_damaged(t, "the place of block", 0, error);
     }
     for (uint64_t i = 0; i < t->index.blocks; i++) {
-        if (places[i + 1].offset <= places[i].offset || places[i + 1].offset % align != 0 ||
-            places[i + 1].first_entry <= places[i].first_entry) {
+        if (places[i + 1].start <= places[i].start ||
+            places[i + 1].first_entry <= places[i].first_entry || places[i].reserved != 0) {
             return index_damaged(t, "the place of block", i, error);
         }
     }
     const sstable_index_place *end = &places[t->index.blocks];
-    if (end->offset != t->data_bytes || end->first_entry != t->info.entries || end->stride != 0) {
+    if (sstable_block_offset(end) != t->data_bytes || end->first_entry != t->info.entries ||
+        end->payload_bytes != 0 || end->version != 0 || end->reserved != 0) {
         return index_damaged(t, "the end of block", t->index.blocks - 1, error);
     }
     return TAPE_OK;
@@ -321,9 +323,7 @@ static tape_status get_in_block(sstable *t, uint64_t block, slice key, uint8_t t
     }
     for (; i < count; i = tag_find(tags, i + 1, count, tag)) {
         prefetch_entry(&view, i);
-        if (UNLIKELY(!sstable_block_entry(t, &view, i, out))) {
-            return sstable_block_changed(t, block, error);
-        }
+        sstable_block_entry(t, &view, i, out);
         if (record_key_compare(t->table, key, out->payload) != 0) {
             continue;
         }
@@ -332,8 +332,8 @@ static tape_status get_in_block(sstable *t, uint64_t block, slice key, uint8_t t
             return TAPE_OK;
         }
         i = sstable_block_seek(t, &view, i + 1, key, at);
-        if (i < count && !sstable_block_entry(t, &view, i, out)) {
-            return sstable_block_changed(t, block, error);
+        if (i < count) {
+            sstable_block_entry(t, &view, i, out);
         }
         if (i == count || record_key_compare(t->table, key, out->payload) != 0) {
             *outcome = SSTABLE_NOT_YET;
@@ -344,6 +344,31 @@ static tape_status get_in_block(sstable *t, uint64_t block, slice key, uint8_t t
     return TAPE_OK;
 }
 
+/* Of a table whose key is the seq, `key` in its range. */
+static tape_status get_by_seq(sstable *t, slice key, uint64_t at, sstable_scratch *scratch,
+                              record_view *out, sstable_outcome *outcome, tape_error *error) {
+    tape_status status = sstable_index_check(t, false, error);
+    *outcome = SSTABLE_ABSENT;
+    if (status != TAPE_OK || key.size != 1 + sizeof(uint64_t)) {
+        return status; /* the beginning of a key, perhaps */
+    }
+    const sstable_index_last *lasts = t->index.lasts;
+    uint64_t seq = __builtin_bswap64(load_u64(key.data + 1));
+    uint64_t block = sstable_index_find(&t->index, key, UINT64_MAX);
+    sstable_block_view view;
+    status = sstable_block_load(t, block, false, scratch, &view, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    uint64_t before = block == 0 ? t->info.first_seq - 1 : lasts[block - 1].seq;
+    uint32_t entry = sstable_block_find_seq(&view, before, lasts[block].seq, seq);
+    if (entry < view.count) {
+        sstable_block_entry(t, &view, entry, out);
+        *outcome = seq <= at ? SSTABLE_FOUND : SSTABLE_NOT_YET;
+    }
+    return TAPE_OK;
+}
+
 tape_status sstable_get(sstable *t, slice key, const uint64_t hash[2], uint64_t at,
                         sstable_scratch *scratch, record_view *out, sstable_outcome *outcome,
                         tape_error *error) {
@@ -351,6 +376,9 @@ tape_status sstable_get(sstable *t, slice key, const uint64_t hash[2], uint64_t 
     if (!in_range(info, key, at)) {
         *outcome = SSTABLE_OUT_OF_RANGE;
         return TAPE_OK;
+    }
+    if (t->keyed_by_seq) {
+        return get_by_seq(t, key, at, scratch, out, outcome, error);
     }
     sstable_prefetch(t, hash);
     uint32_t all = SSTABLE_CHECKED_FILTER | SSTABLE_CHECKED_TAGS | SSTABLE_CHECKED_INDEX;

@@ -190,6 +190,64 @@ static void sstable_holds_records_of_any_size(void **state) {
     fixture_deinit(&f);
 }
 
+/* Old and new versions of a schema, mixed by key, do not cost a page each. */
+static void sstable_records_of_several_versions_share_pages(void **state) {
+    world *w = *state;
+    fixture f = {0};
+    sstable_scratch scratch = {0};
+    uint64_t random = 3;
+    for (uint64_t seq = 1; seq <= 3000; seq++) {
+        tape_order order = {.seq = seq};
+        uint64_t r = fixture_random(&random);
+        (void)snprintf(order.order_id, sizeof order.order_id, "%u", (unsigned)(r >> 40));
+        uint32_t size = (uint32_t)sizeof order + (uint32_t)(r % 3) / 2 * 16;
+        fixture_add(&f, TAPE_TABLE_ORDERS, &order, size, (uint16_t)(1 + r % 3));
+    }
+    fixture_sort(&f);
+    for (size_t c = 0; c < COUNT_OF(fixture_codecs); c++) {
+        sstable_info info = fixture_write(&f, &w->place, c + 1, fixture_codecs[c]);
+        assert_true(info.size_bytes < 2 * info.payload_bytes);
+        sstable *t = open_table(w, &info);
+        assert_true(t->index.blocks > f.count / 3);
+        for (size_t i = 0; i < f.count; i++) {
+            assert_reads_like(t, &f, fixture_key(&f.entries[i]), UINT64_MAX, &scratch);
+        }
+        for (uint64_t i = 0; c == 0 && i < t->index.blocks; i++) {
+            const sstable_index_place *place = &t->index.places[i];
+            uint64_t used = sizeof(sstable_block) + (place[1].first_entry - place->first_entry) *
+                                                        sstable_stride(place->payload_bytes);
+            uint64_t offset = sstable_block_offset(place);
+            assert_int_equal(offset / SSTABLE_PAGE_BYTES, (offset + used - 1) / SSTABLE_PAGE_BYTES);
+        }
+        assert_sound(t, &f);
+        sstable_close(&t);
+    }
+    buffer_deinit(&scratch);
+    fixture_deinit(&f);
+}
+
+static void sstable_keeps_append_times_of_the_whole_range(void **state) {
+    world *w = *state;
+    static const int64_t times[] = {0, 1, INT64_MAX - 1, INT64_MAX};
+    fixture f = {0};
+    sstable_scratch scratch = {0};
+    fixture_fill(&f, 5, TAPE_TABLE_ORDERS, 40, 40, 1);
+    for (size_t i = 0; i < f.count; i++) {
+        f.entries[i].view.append_ts = times[i % COUNT_OF(times)];
+    }
+    sstable_info info = fixture_write(&f, &w->place, 1, SSTABLE_PLAIN);
+    assert_int_equal(info.min_append_ts, 0);
+    assert_int_equal(info.max_append_ts, INT64_MAX);
+    sstable *t = open_table(w, &info);
+    for (size_t i = 0; i < f.count; i++) {
+        assert_reads_like(t, &f, fixture_key(&f.entries[i]), f.entries[i].view.seq, &scratch);
+    }
+    assert_sound(t, &f);
+    sstable_close(&t);
+    buffer_deinit(&scratch);
+    fixture_deinit(&f);
+}
+
 static void sstable_versions_of_one_key_may_fill_many_blocks(void **state) {
     world *w = *state;
     fixture f = {0};
@@ -300,6 +358,90 @@ static void sstable_filter_lets_less_than_one_in_a_hundred_pass(void **state) {
                       100.0 * (double)passed / (double)asked);
         assert_true(passed * 100 <= asked);
         free(filter);
+    }
+}
+
+/* --- tables whose key is the seq --- */
+
+static void get_seq(sstable *t, const uint8_t *key, size_t size, uint64_t at,
+                    sstable_outcome wanted) {
+    sstable_scratch scratch = {0};
+    const uint64_t no_hash[2] = {0};
+    record_view got;
+    sstable_outcome outcome = SSTABLE_FILTERED;
+    assert_int_equal(
+        sstable_get(t, (slice){key, size}, no_hash, at, &scratch, &got, &outcome, NULL), TAPE_OK);
+    assert_int_equal(outcome, wanted);
+    buffer_deinit(&scratch);
+}
+
+static void sstable_of_seqs_finds_them_without_filter_and_tags(void **state) {
+    world *w = *state;
+    fixture f = {0};
+    uint64_t seqs[600];
+    uint64_t random = 5;
+    uint64_t seq = UINT64_C(0x00fffffe00);
+    for (size_t i = 0; i < COUNT_OF(seqs); i++) {
+        tape_tick tick = {.seq = seq, .ts = 5};
+        fixture_add(&f, TAPE_TABLE_TICKS, &tick, sizeof tick, 1);
+        seqs[i] = seq;
+        seq += 2 + fixture_random(&random) % (i % 100 == 99 ? UINT64_C(1) << 40 : 5);
+    }
+    for (size_t c = 0; c < COUNT_OF(fixture_codecs); c++) {
+        sstable_info info = fixture_write(&f, &w->place, c + 1, fixture_codecs[c]);
+        sstable *t = open_table(w, &info);
+        uint8_t key[RECORD_KEY_BYTES_MAX] = {0};
+        assert_int_equal(t->filter_lines, 0);
+        assert_int_equal(t->tags_bytes, 0);
+        assert_sound(t, &f);
+        for (size_t i = 0; i < COUNT_OF(seqs); i++) {
+            sstable_outcome above = i + 1 < COUNT_OF(seqs) ? SSTABLE_ABSENT : SSTABLE_OUT_OF_RANGE;
+            tape_tick tick = {.seq = seqs[i]};
+            assert_int_equal(record_key(record_table(TAPE_TABLE_TICKS), &tick, key), 9);
+            get_seq(t, key, 9, seqs[i], SSTABLE_FOUND);
+            get_seq(t, key, 9, seqs[i] - 1, i == 0 ? SSTABLE_OUT_OF_RANGE : SSTABLE_NOT_YET);
+            get_seq(t, key, 8, UINT64_MAX,
+                    seqs[i] >> 8 == seqs[0] >> 8 ? SSTABLE_OUT_OF_RANGE : SSTABLE_ABSENT);
+            get_seq(t, key, 10, UINT64_MAX, above);
+            tick.seq++;
+            (void)record_key(record_table(TAPE_TABLE_TICKS), &tick, key);
+            get_seq(t, key, 9, UINT64_MAX, above);
+        }
+        sstable_close(&t);
+    }
+    fixture_deinit(&f);
+}
+
+/* Whatever the seqs' distances, and with bounds that are not theirs. */
+static void sstable_block_find_seq_finds_what_is_there(void **state) {
+    (void)state;
+    uint64_t random = 9;
+    for (unsigned round = 0; round < 400; round++) {
+        uint64_t entries[3 * 200]; /* append time, seq, ts */
+        uint32_t count = 1 + (uint32_t)(fixture_random(&random) % 200);
+        sstable_block_view view = {
+            .entries = (const uint8_t *)entries, .count = count, .stride = 24, .payload_bytes = 16};
+        uint64_t before = fixture_random(&random) % 1000;
+        uint64_t seq = before;
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t range = UINT64_C(1) << fixture_random(&random) % (1 + round % 50);
+            seq += 1 + fixture_random(&random) % range;
+            entries[3 * i + 1] = seq;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t wanted = entries[3 * i + 1];
+            assert_int_equal(sstable_block_find_seq(&view, before, seq, wanted), i);
+            if (i + 1 == count || entries[3 * i + 4] > wanted + 1) {
+                assert_int_equal(sstable_block_find_seq(&view, before, seq, wanted + 1), count);
+            }
+        }
+        assert_int_equal(sstable_block_find_seq(&view, before, seq, before), count);
+        assert_int_equal(sstable_block_find_seq(&view, before, seq, UINT64_MAX), count);
+        for (int i = 0; i < 50; i++) {
+            uint64_t wrong = fixture_random(&random) >> round % 60;
+            uint32_t got = sstable_block_find_seq(&view, wrong, fixture_random(&random), seq);
+            assert_true(got == count || got == count - 1);
+        }
     }
 }
 
@@ -462,7 +604,11 @@ static void sstable_key_texts_read_well(void **state) {
 
 /* --- golden files --- */
 
-static void golden_fill(fixture *f) {
+static void golden_fill(fixture *f, uint16_t table) {
+    if (table == TAPE_TABLE_TICKS) {
+        fixture_fill(f, 8, table, 100, 9, 1);
+        return;
+    }
     for (uint64_t seq = 1; seq <= 60; seq++) {
         tape_account account = {.seq = seq, .ts = -(int64_t)seq, .balance = (double)seq};
         (void)snprintf(account.user_id, sizeof account.user_id, "user%u", (unsigned)(seq % 7));
@@ -486,15 +632,22 @@ static void read_file(const char *path, char **data, size_t *size) {
  */
 static void sstable_golden_files_are_read_and_written(void **state) {
     world *w = *state;
-    static const char *const names[] = {"plain", "lz4", "zstd"};
-    fixture f = {0};
+    static const struct {
+        const char *name;
+        uint16_t table;
+        sstable_codec codec;
+    } files[] = {{"plain", TAPE_TABLE_ACCOUNTS, SSTABLE_PLAIN},
+                 {"lz4", TAPE_TABLE_ACCOUNTS, SSTABLE_LZ4},
+                 {"zstd", TAPE_TABLE_ACCOUNTS, SSTABLE_ZSTD},
+                 {"by_seq", TAPE_TABLE_TICKS, SSTABLE_PLAIN}};
     sstable_scratch scratch = {0};
-    golden_fill(&f);
-    for (size_t c = 0; c < COUNT_OF(fixture_codecs); c++) {
+    for (size_t c = 0; c < COUNT_OF(files); c++) {
         uint64_t number = 42 + c;
-        sstable_info info = fixture_write(&f, &w->place, number, fixture_codecs[c]);
+        fixture f = {0};
+        golden_fill(&f, files[c].table);
+        sstable_info info = fixture_write(&f, &w->place, number, files[c].codec);
         char *path = sstable_path(w->dir, number);
-        char *golden_path = mem_printf(GOLDEN_DIR "/sstable_v2_%s.bin", names[c]);
+        char *golden_path = mem_printf(GOLDEN_DIR "/sstable_v2_%s.bin", files[c].name);
         char *data = NULL;
         char *golden = NULL;
         size_t size = 0;
@@ -505,7 +658,7 @@ static void sstable_golden_files_are_read_and_written(void **state) {
                              TAPE_OK);
         }
         read_file(golden_path, &golden, &golden_size);
-        if (fixture_codecs[c] == SSTABLE_PLAIN) {
+        if (files[c].codec == SSTABLE_PLAIN) {
             assert_int_equal(size, golden_size);
             assert_memory_equal(data, golden, size);
         }
@@ -523,9 +676,9 @@ static void sstable_golden_files_are_read_and_written(void **state) {
         free(data);
         free(golden_path);
         free(path);
+        fixture_deinit(&f);
     }
     buffer_deinit(&scratch);
-    fixture_deinit(&f);
 }
 
 static void sstable_of_format_1_is_refused_by_name(void **state) {
@@ -551,9 +704,13 @@ int main(void) {
         IN_WORLD(sstable_get_of_absent_keys_finds_nothing),
         IN_WORLD(sstable_footer_tells_what_is_inside),
         IN_WORLD(sstable_holds_records_of_any_size),
+        IN_WORLD(sstable_records_of_several_versions_share_pages),
+        IN_WORLD(sstable_keeps_append_times_of_the_whole_range),
         IN_WORLD(sstable_versions_of_one_key_may_fill_many_blocks),
         IN_WORLD(sstable_index_finds_the_block_that_comparing_finds),
         cmocka_unit_test(sstable_filter_lets_less_than_one_in_a_hundred_pass),
+        IN_WORLD(sstable_of_seqs_finds_them_without_filter_and_tags),
+        cmocka_unit_test(sstable_block_find_seq_finds_what_is_there),
         IN_WORLD(sstable_abandoned_leaves_no_file),
         IN_WORLD(sstable_writer_bytes_is_about_the_size_of_the_file),
         IN_WORLD(sstable_packed_files_are_smaller),

@@ -26,6 +26,7 @@ struct sstable_writer {
     uint8_t store_id[16];
     const tape_table_info *table;
     uint32_t payload_min;
+    bool keyed_by_seq; /* neither filter nor tags */
     sstable_info info; /* of what was added; max_key and last_seq are the last entry's */
     sstable_packer *packer;
 
@@ -33,10 +34,11 @@ struct sstable_writer {
     buffer output;    /* follows them */
     XXH3_state_t *content;
 
-    buffer block;         /* the open block's entries */
-    uint32_t block_bytes; /* what a block of several entries holds at most */
-    uint32_t stride;
-    uint32_t count;
+    buffer block;  /* the open block's entries */
+    uint32_t room; /* for them, where the block starts */
+    uint32_t payload_bytes;
+    uint16_t version;
+    uint16_t count;
 
     uint64_t blocks;
     buffer places;
@@ -59,11 +61,11 @@ tape_status sstable_writer_open(sstable_writer **out, const sstable_place *place
     w->table = record_table(table);
     ASSERT(w->table != NULL && codec <= SSTABLE_ZSTD);
     w->payload_min = sstable_payload_min(w->table);
+    w->keyed_by_seq = sstable_keyed_by_seq(w->table);
     w->info.number = number;
     w->info.table = table;
     w->info.codec = (uint16_t)codec;
     w->packer = sstable_packer_create(codec);
-    w->block_bytes = codec == SSTABLE_PLAIN ? SSTABLE_PLAIN_BYTES : SSTABLE_PACKED_BYTES;
     w->content = XXH3_createState();
     ASSERT(w->content != NULL);
     (void)XXH3_64bits_reset(w->content);
@@ -114,9 +116,8 @@ static uint64_t writer_offset(const sstable_writer *w) {
 }
 
 uint64_t sstable_writer_bytes(const sstable_writer *w) {
-    return writer_offset(w) + w->block.size +
-           sstable_filter_lines(w->info.keys) * SSTABLE_FILTER_LINE_BYTES +
-           ALIGN_UP(w->info.entries, SSTABLE_TAGS_ALIGN) +
+    return writer_offset(w) + w->block.size + sstable_filter_bytes(w->table, w->info.keys) +
+           sstable_tags_bytes(w->table, w->info.entries) +
            sstable_index_fixed_bytes(w->blocks + 1) + w->keys.size + SSTABLE_FOOTER_BYTES;
 }
 
@@ -143,34 +144,14 @@ static tape_status writer_drain(sstable_writer *w, tape_error *error) {
 
 /* --- blocks --- */
 
-/* Lays out the open block in the output and its lines in the index. */
-static tape_status writer_end_block(sstable_writer *w, tape_error *error) {
-    uint32_t raw_bytes = w->count * w->stride;
-    sstable_block header = {.stored_bytes = raw_bytes, .raw_bytes = raw_bytes, .stride = w->stride};
-    uint64_t offset = writer_offset(w);
-    size_t start = w->output.size;
-    buffer_reserve(&w->output, sstable_block_span(w->info.codec, raw_bytes));
-    uint8_t *block = w->output.data + start;
-    size_t packed = sstable_pack(w->packer, w->block.data, raw_bytes, block + sizeof header);
-    if (packed > 0) {
-        header.stored_bytes = (uint32_t)packed;
-    } else {
-        memcpy(block + sizeof header, w->block.data, raw_bytes);
-    }
-    uint64_t span = sstable_block_span(w->info.codec, header.stored_bytes);
-    uint64_t used = sizeof header + header.stored_bytes;
-    memset(block + used, 0, span - used);
-    memcpy(block, &header, sizeof header);
-    store_u32(block, sstable_checksum(w->salt, w->info.number, offset, block + sizeof(uint32_t),
-                                      span - sizeof(uint32_t)));
-    (void)XXH3_64bits_update(w->content, block, span);
-    w->output.size += span;
-
+/* The open block's line in the index; the block lies at `offset`. */
+static void writer_index_block(sstable_writer *w, uint64_t offset) {
     ASSERT(w->keys.size <= UINT32_MAX && w->info.entries <= UINT32_MAX);
     sstable_index_place place = {
-        .offset = offset,
+        .start = (uint32_t)(offset / SSTABLE_BLOCK_ALIGN),
         .first_entry = (uint32_t)w->info.entries - w->count,
-        .stride = w->stride,
+        .payload_bytes = w->payload_bytes,
+        .version = w->version,
     };
     sstable_index_last last = {
         .seq = w->info.last_seq,
@@ -181,38 +162,60 @@ static tape_status writer_end_block(sstable_writer *w, tape_error *error) {
     buffer_append(&w->lasts, &last, sizeof last);
     buffer_append(&w->keys, w->info.max_key, w->info.max_key_size);
     w->blocks++;
+}
+
+/* Lays out the open block in the output. The next begins with an entry of `next_stride`. */
+static tape_status writer_end_block(sstable_writer *w, uint64_t next_stride, tape_error *error) {
+    size_t raw_bytes = w->block.size;
+    sstable_block header = {
+        .stored_bytes = (uint32_t)raw_bytes,
+        .payload_bytes = w->payload_bytes,
+        .version = w->version,
+        .entries = w->count,
+    };
+    uint64_t offset = writer_offset(w);
+    size_t start = w->output.size;
+    buffer_reserve(&w->output, sstable_block_span(raw_bytes) + SSTABLE_PAGE_BYTES);
+    uint8_t *block = w->output.data + start;
+    size_t packed = sstable_pack(w->packer, w->block.data, raw_bytes, block + sizeof header);
+    if (packed > 0) {
+        header.stored_bytes = (uint32_t)packed;
+    } else {
+        memcpy(block + sizeof header, w->block.data, raw_bytes);
+    }
+    uint64_t span = sstable_block_span(header.stored_bytes);
+    if (w->info.codec == SSTABLE_PLAIN &&
+        next_stride > sstable_block_room(SSTABLE_PLAIN, offset + span)) {
+        span = ALIGN_UP(offset + span, SSTABLE_PAGE_BYTES) - offset;
+    }
+    uint64_t used = sizeof header + header.stored_bytes;
+    memset(block + used, 0, span - used);
+    memcpy(block, &header, sizeof header);
+    store_u32(block, sstable_checksum(w->salt, w->info.number, offset, block + sizeof(uint32_t),
+                                      span - sizeof(uint32_t)));
+    (void)XXH3_64bits_update(w->content, block, span);
+    w->output.size += span;
+    ASSERT((offset + span) / SSTABLE_BLOCK_ALIGN <= UINT32_MAX);
+    writer_index_block(w, offset);
     w->count = 0;
     w->block.size = 0;
     return w->output.size < OUTPUT_BYTES ? TAPE_OK : writer_drain(w, error);
 }
 
-/* Moves the open block's entries to a larger distance. */
-static void writer_spread(sstable_writer *w, uint32_t stride) {
-    buffer_reserve(&w->block, (size_t)w->count * (stride - w->stride));
-    for (uint32_t i = w->count; i-- > 0;) {
-        uint8_t *to = w->block.data + (size_t)i * stride;
-        memmove(to, w->block.data + (size_t)i * w->stride, w->stride);
-        memset(to + w->stride, 0, stride - w->stride);
-    }
-    w->block.size = (size_t)w->count * stride;
-    w->stride = stride;
-}
-
-/* Makes room in the open block, or in another, for an entry of `span` bytes. */
-static tape_status writer_place(sstable_writer *w, uint32_t span, tape_error *error) {
-    if (w->count > 0) {
-        uint32_t stride = span > w->stride ? span : w->stride;
-        if ((uint64_t)(w->count + 1) * stride > w->block_bytes) {
-            tape_status status = writer_end_block(w, error);
-            if (status != TAPE_OK) {
-                return status;
-            }
-        } else if (stride > w->stride) {
-            writer_spread(w, stride);
+/* Ends the open block when the record cannot be in it. */
+static tape_status writer_place(sstable_writer *w, const record_view *record, tape_error *error) {
+    uint64_t stride = sstable_stride(record->size);
+    if (w->count > 0 && (record->size != w->payload_bytes || record->version != w->version ||
+                         w->block.size + stride > w->room)) {
+        tape_status status = writer_end_block(w, stride, error);
+        if (status != TAPE_OK) {
+            return status;
         }
     }
     if (w->count == 0) {
-        w->stride = span;
+        w->room = sstable_block_room(w->info.codec, writer_offset(w));
+        w->payload_bytes = record->size;
+        w->version = record->version;
     }
     return TAPE_OK;
 }
@@ -221,6 +224,9 @@ static void writer_note_key(sstable_writer *w, const record_view *record) {
     sstable_info *info = &w->info;
     uint64_t hash[2];
     info->max_key_size = (uint32_t)record_key(w->table, record->payload, info->max_key);
+    if (w->keyed_by_seq) {
+        return;
+    }
     record_key_hash((slice){info->max_key, info->max_key_size}, hash);
     w->tag = sstable_tag(hash);
     buffer_append(&w->hashes, hash, sizeof hash);
@@ -239,31 +245,29 @@ static void writer_note(sstable_writer *w, const record_view *record) {
         writer_note_key(w, record);
     }
     sstable_info_note(info, record, order < 0);
-    buffer_append(&w->tags, &w->tag, 1);
+    if (!w->keyed_by_seq) {
+        buffer_append(&w->tags, &w->tag, 1);
+    }
 }
 
 tape_status sstable_writer_add(sstable_writer *w, const record_view *record, tape_error *error) {
     ASSERT(record->table == w->table && record->seq > 0);
     ASSERT(record->size >= w->payload_min && record->size <= SSTABLE_PAYLOAD_BYTES_MAX);
     ASSERT(load_u64(record->payload) == record->seq);
-    uint32_t used = (uint32_t)sizeof(sstable_entry) + record->size;
-    tape_status status = writer_place(w, (uint32_t)ALIGN_UP(used, SSTABLE_ENTRY_ALIGN), error);
+    ASSERT(record->append_ts >= 0); /* or the bit of RECORD_MORE would cost it its sign */
+    tape_status status = writer_place(w, record, error);
     if (status != TAPE_OK) {
         return status;
     }
     writer_note(w, record);
-    sstable_entry e = {
-        .version = record->version,
-        .flags = record->flags & RECORD_MORE,
-        .size_bytes = record->size,
-        .append_ts = record->append_ts,
-    };
-    buffer_reserve(&w->block, w->stride);
+    uint64_t stride = sstable_stride(record->size);
+    uint64_t used = SSTABLE_ENTRY_BYTES + record->size;
+    buffer_reserve(&w->block, stride);
     uint8_t *at = w->block.data + w->block.size;
-    memcpy(at, &e, sizeof e);
-    memcpy(at + sizeof e, record->payload, record->size);
-    memset(at + used, 0, w->stride - used);
-    w->block.size += w->stride;
+    store_u64(at, (uint64_t)record->append_ts << 1 | (record->flags & RECORD_MORE));
+    memcpy(at + SSTABLE_ENTRY_BYTES, record->payload, record->size);
+    memset(at + used, 0, stride - used);
+    w->block.size += stride;
     w->count++;
     return TAPE_OK;
 }
@@ -287,8 +291,8 @@ static uint32_t writer_part_done(sstable_writer *w, const uint8_t *at, uint64_t 
 }
 
 static void writer_add_filter(sstable_writer *w, sstable_footer *footer) {
-    uint64_t lines = sstable_filter_lines(w->info.keys);
-    footer->filter_bytes = lines * SSTABLE_FILTER_LINE_BYTES;
+    footer->filter_bytes = sstable_filter_bytes(w->table, w->info.keys);
+    uint64_t lines = footer->filter_bytes / SSTABLE_FILTER_LINE_BYTES;
     uint8_t *filter = writer_part(w, footer->filter_bytes, &footer->filter_offset);
     for (size_t at = 0; at < w->hashes.size; at += 2 * sizeof(uint64_t)) {
         uint64_t hash[2];
@@ -300,14 +304,16 @@ static void writer_add_filter(sstable_writer *w, sstable_footer *footer) {
 }
 
 static void writer_add_tags(sstable_writer *w, sstable_footer *footer) {
-    footer->tags_bytes = ALIGN_UP(w->info.entries, SSTABLE_TAGS_ALIGN);
+    footer->tags_bytes = sstable_tags_bytes(w->table, w->info.entries);
     uint8_t *tags = writer_part(w, footer->tags_bytes, &footer->tags_offset);
-    memcpy(tags, w->tags.data, w->tags.size);
+    if (w->tags.size > 0) {
+        memcpy(tags, w->tags.data, w->tags.size);
+    }
     footer->tags_crc32c = writer_part_done(w, tags, footer->tags_offset, footer->tags_bytes);
 }
 
 static void writer_add_index(sstable_writer *w, sstable_footer *footer) {
-    sstable_index_place end = {.offset = footer->filter_offset,
+    sstable_index_place end = {.start = (uint32_t)(footer->filter_offset / SSTABLE_BLOCK_ALIGN),
                                .first_entry = (uint32_t)w->info.entries};
     buffer_append(&w->places, &end, sizeof end);
     footer->blocks = w->blocks;
@@ -337,7 +343,7 @@ tape_status sstable_writer_finish(sstable_writer **writer, sstable_info *out, ta
     sstable_writer *w = *writer;
     ASSERT(w->info.entries > 0);
     sstable_footer footer = {0};
-    tape_status status = writer_end_block(w, error);
+    tape_status status = writer_end_block(w, 0, error);
     if (status == TAPE_OK) {
         writer_add_filter(w, &footer);
         writer_add_tags(w, &footer);
