@@ -28,18 +28,6 @@
 #define LEAF_SHARE_LOG2 16u
 #define NODE_KEYS_MIN 32u
 #define NODE_KEYS_MAX 256u
-/* A tree this high has more keys than there are addresses. */
-#define LEVELS_MAX 16u
-
-/* From the root to a leaf. */
-typedef struct order_path {
-    uint32_t height; /* the root's level */
-    struct {
-        order_node *node;
-        uint32_t at;     /* the child taken */
-    } steps[LEVELS_MAX]; /* by level */
-} order_path;
-
 /* What inner nodes are made of. */
 struct order_child {
     order_node *node;
@@ -148,18 +136,7 @@ static void node_set_prefix(order_node *n, const order_key *k, uint32_t skip) {
 
 /* Whether the key has the prefix; *shared is how much of it. */
 static bool node_fits(const order_node *n, const order_key *k, uint32_t *shared) {
-    uint32_t skip = relaxed(&n->skip);
-    for (uint32_t i = 0; i < (skip + 7) / 8; i++) {
-        uint64_t there = atomic_load_explicit(&n->prefix[i], memory_order_relaxed);
-        uint64_t differ = there ^ load_u64(k->bytes + (size_t)i * 8);
-        uint32_t same = differ == 0 ? 8 : (uint32_t)__builtin_ctzll(differ) / 8;
-        if (differ != 0 && i * 8 + same < skip) {
-            *shared = i * 8 + same;
-            return false;
-        }
-    }
-    *shared = skip;
-    return true;
+    return order_key_compare_prefix(k, n->prefix, relaxed(&n->skip), shared) == 0;
 }
 
 /* A good `skip` for keys of which these are the first and the last: not so far that words reach
@@ -290,14 +267,14 @@ static uint32_t inner_needed(const order_path *path) {
 static void link_pair(key_order *o, const order_path *path, order_node *left, order_node *right,
                       const memtable_entry *low) {
     order_pool *p = o->pool;
-    order_node *replaced[LEVELS_MAX];
+    order_node *replaced[ORDER_LEVELS_MAX];
     uint32_t replaced_count = 0;
     for (uint32_t level = 1;; level++) {
         bool kept = left == path->steps[level - 1].node;
         if (!kept) {
             replaced[replaced_count++] = path->steps[level - 1].node;
         }
-        ASSERT(level < LEVELS_MAX);
+        ASSERT(level < ORDER_LEVELS_MAX);
         if (level > path->height) {
             p->children[0] = (order_child){left, NULL, 0};
             p->children[1] = (order_child){right, low, 0};
@@ -467,32 +444,37 @@ static bool leaf_continued(order_node *n, const order_key *k) {
 
 /* --- inserts --- */
 
-/* Adds the key to the leaf it belongs to, which must change first. */
-static bool insert_with_change(key_order *o, const order_key *k, const memtable_entry *first) {
-    order_pool *p = o->pool;
-    for (;;) {
-        order_path path;
-        descend(o, k, &path);
-        order_node *leaf = path.steps[0].node;
-        if (leaf_append(leaf, k, first)) {
-            return true;
-        }
-        if (!pool_reserve(p, 2, inner_needed(&path))) {
-            return false;
-        }
-        uint32_t shared;
-        if (leaf_continued(leaf, k)) {
-            order_node *next = leaf_build_one(p, k, first);
-            o->last = o->last == leaf ? next : o->last;
-            link_pair(o, &path, leaf, next, first);
-            return true;
-        }
-        if (!node_fits(leaf, k, &shared)) {
-            leaf_shorten_prefix(o, &path, k, shared);
-        } else {
-            leaf_split(o, &path);
-        }
+void key_order_find(const key_order *o, slice key, order_place *place) {
+    order_key_set(&place->key, key);
+    place->greatest = slice_compare(key, (slice){o->greatest.bytes, o->greatest.size}) > 0;
+    if (!place->greatest) {
+        descend(o, &place->key, &place->path);
+        __builtin_prefetch(place->path.steps[0].node, 1);
     }
+}
+
+/* Changes the leaf that the key belongs to so that there is room for it, or adds it while at it:
+ * *inserted. False when memory is exhausted. */
+static bool make_room(key_order *o, const order_path *path, const order_key *k,
+                      const memtable_entry *first, bool *inserted) {
+    order_pool *p = o->pool;
+    order_node *leaf = path->steps[0].node;
+    uint32_t shared;
+    *inserted = false;
+    if (!pool_reserve(p, 2, inner_needed(path))) {
+        return false;
+    }
+    if (leaf_continued(leaf, k)) {
+        order_node *next = leaf_build_one(p, k, first);
+        o->last = o->last == leaf ? next : o->last;
+        link_pair(o, path, leaf, next, first);
+        *inserted = true;
+    } else if (!node_fits(leaf, k, &shared)) {
+        leaf_shorten_prefix(o, path, k, shared);
+    } else {
+        leaf_split(o, path);
+    }
+    return true;
 }
 
 static bool insert_first(key_order *o, const order_key *k, const memtable_entry *first) {
@@ -504,21 +486,27 @@ static bool insert_first(key_order *o, const order_key *k, const memtable_entry 
     return true;
 }
 
-bool key_order_insert(key_order *o, slice key, const memtable_entry *first) {
-    order_key k;
-    order_key_set(&k, key);
-    bool greatest = slice_compare(key, (slice){o->greatest, o->greatest_size}) > 0;
-    bool inserted;
+bool key_order_insert(key_order *o, order_place *place, const memtable_entry *first) {
+    const order_key *k = &place->key;
+    bool inserted = false;
     if (atomic_load_explicit(&o->root, memory_order_relaxed) == NULL) {
-        inserted = insert_first(o, &k, first);
-    } else if (greatest && leaf_append(o->last, &k, first)) {
-        inserted = true;
+        inserted = insert_first(o, k, first);
+        if (!inserted) {
+            return false;
+        }
     } else {
-        inserted = insert_with_change(o, &k, first);
+        order_node *leaf = place->greatest ? o->last : place->path.steps[0].node;
+        inserted = leaf_append(leaf, k, first);
     }
-    if (inserted && greatest) {
-        memcpy(o->greatest, key.data, key.size);
-        o->greatest_size = key.size;
+    while (!inserted) {
+        descend(o, k, &place->path);
+        inserted = leaf_append(place->path.steps[0].node, k, first);
+        if (!inserted && !make_room(o, &place->path, k, first, &inserted)) {
+            return false;
+        }
     }
-    return inserted;
+    if (place->greatest) {
+        o->greatest = *k;
+    }
+    return true;
 }

@@ -121,17 +121,43 @@ typedef struct order_pool {
 } order_pool;
 void order_pool_init(order_pool *p, memory *m, uint64_t bytes_expected);
 
+/* A key, or a bound, with zeros behind it: words may be read up to its greatest size. */
+typedef struct order_key {
+    uint8_t bytes[RECORD_KEY_BYTES_MAX + sizeof(uint64_t)];
+    size_t size;
+} order_key;
+
+/* A tree this high has more keys than there are addresses. */
+#define ORDER_LEVELS_MAX 16u
+/* From the root to a leaf. */
+typedef struct order_path {
+    uint32_t height; /* the root's level */
+    struct {
+        order_node *node;
+        uint32_t at;           /* the child taken */
+    } steps[ORDER_LEVELS_MAX]; /* by level */
+} order_path;
+
 typedef struct key_order {
     _Atomic(order_node *) root; /* NULL: no key yet */
     order_pool *pool;
-    /* The writer's: the leaf of the greatest keys, and the greatest. */
-    order_node *last;
-    uint8_t greatest[RECORD_KEY_BYTES_MAX];
-    size_t greatest_size;
+    /* The writer's: */
+    bool adding;      /* the last insert was of a key that was not there */
+    order_node *last; /* the leaf of the greatest keys */
+    order_key greatest;
 } key_order;
-/* The writer's: adds a key that is not there. False, with nothing added, when memory is exhausted.
- */
-bool key_order_insert(key_order *o, slice key, const memtable_entry *first);
+/* Where the writer adds a key. */
+typedef struct order_place {
+    order_key key;
+    bool greatest;   /* of all keys: it goes into the last leaf */
+    order_path path; /* otherwise, to the leaf */
+} order_place;
+
+/* The writer's: finds the place for a key that is not there, good until the next insert, and brings
+ * it into the cache. */
+void key_order_find(const key_order *o, slice key, order_place *place);
+/* The writer's: adds the key. False, with nothing added, when memory is exhausted. */
+bool key_order_insert(key_order *o, order_place *place, const memtable_entry *first);
 
 /* A reader's copy of one leaf, neighbouring keys, and a place among them. */
 typedef struct order_run {
@@ -143,7 +169,7 @@ typedef struct order_run {
     uint32_t counts[2];
     uint32_t at[2];
     uint32_t skip; /* bytes that all keys share */
-    uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
+    _Atomic uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
     order_pair *scratch; /* node_keys */
     order_pair *pairs;   /* node_keys */
 } order_run;

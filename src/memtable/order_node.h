@@ -43,12 +43,6 @@ static inline const memtable_entry *node_low(order_node *n, uint32_t at) {
     return (const memtable_entry *)(uintptr_t)load_acquire(&node_lows(n)[at]);
 }
 
-/* A key, or a bound, with zeros behind it: words may be read up to its greatest size. */
-typedef struct order_key {
-    uint8_t bytes[RECORD_KEY_BYTES_MAX + sizeof(uint64_t)];
-    size_t size;
-} order_key;
-
 static inline void order_key_set(order_key *k, slice key) {
     ASSERT(key.size <= RECORD_KEY_BYTES_MAX);
     memset(k->bytes, 0, sizeof k->bytes);
@@ -67,19 +61,24 @@ static inline uint64_t order_key_word(const order_key *k, uint32_t skip) {
     return __builtin_bswap64(load_u64(k->bytes + skip));
 }
 
-/* The key's first `skip` bytes beside a prefix: below 0, 0, above 0. */
-static inline int order_key_compare_prefix(const order_key *k, const uint64_t *prefix,
-                                           uint32_t skip) {
-    return skip == 0 ? 0 : memcmp(k->bytes, prefix, skip);
-}
-
-/* Copies what the node's keys share. */
-static inline uint32_t node_prefix(const order_node *n, uint64_t out[RECORD_KEY_BYTES_MAX / 8]) {
-    uint32_t skip = load_acquire32(&n->skip);
-    for (uint32_t i = 0; i < (skip + 7) / 8; i++) {
-        out[i] = load_acquire(&n->prefix[i]);
+/* The key beside a prefix of `skip` bytes, given in words: below 0, 0, above 0. *shared is how much
+ * of it the key has. */
+static inline int order_key_compare_prefix(const order_key *k, const _Atomic uint64_t *prefix,
+                                           uint32_t skip, uint32_t *shared) {
+    for (uint32_t at = 0; at < skip; at += 8) {
+        uint64_t there = load_acquire(&prefix[at / 8]);
+        uint64_t here = load_u64(k->bytes + at);
+        if (LIKELY(there == here)) {
+            continue;
+        }
+        uint32_t same = at + (uint32_t)__builtin_ctzll(there ^ here) / 8;
+        if (same < skip) {
+            *shared = same;
+            return __builtin_bswap64(here) < __builtin_bswap64(there) ? -1 : 1;
+        }
     }
-    return skip;
+    *shared = skip;
+    return 0;
 }
 
 /* The child in whose range the key falls; with `before`, that in whose range the keys just before

@@ -21,9 +21,9 @@ static uint32_t words_seek(const _Atomic uint64_t *words, uint32_t from, uint32_
 
 uint32_t node_child_at(order_node *n, const order_key *k, bool before) {
     uint32_t count = load_acquire32(&n->count);
-    uint64_t prefix[RECORD_KEY_BYTES_MAX / 8];
-    uint32_t skip = node_prefix(n, prefix);
-    int order = order_key_compare_prefix(k, prefix, skip);
+    uint32_t skip = load_acquire32(&n->skip);
+    uint32_t shared;
+    int order = order_key_compare_prefix(k, n->prefix, skip, &shared);
     if (count <= 1 || order < 0) {
         return 0;
     }
@@ -92,7 +92,10 @@ static bool copy_leaf(const found_leaf *leaf, order_run *run) {
     uint32_t count = load_acquire32(&n->count);
     uint32_t sorted = load_acquire32(&n->sorted);
     sorted = sorted < count ? sorted : count;
-    run->skip = node_prefix(n, run->prefix);
+    run->skip = load_acquire32(&n->skip);
+    for (uint32_t i = 0; i < RECORD_KEY_BYTES_MAX / 8; i++) {
+        atomic_init(&run->prefix[i], load_acquire(&n->prefix[i]));
+    }
     const _Atomic uint64_t *links = node_links(n);
     for (uint32_t i = 0; i < count; i++) {
         run->pairs[i].word = load_acquire(&n->words[i]);
@@ -142,7 +145,8 @@ static uint32_t pairs_seek(const order_pair *pairs, uint32_t count, uint64_t wor
 void order_run_seek(order_run *run, slice key) {
     order_key k;
     order_key_set(&k, key);
-    int order = order_key_compare_prefix(&k, run->prefix, run->skip);
+    uint32_t shared;
+    int order = order_key_compare_prefix(&k, run->prefix, run->skip, &shared);
     for (int part = 0; part < 2; part++) {
         uint32_t count = run->counts[part];
         run->at[part] =
