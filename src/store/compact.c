@@ -33,6 +33,9 @@
 #define SETTLED_SHARE 0.1
 /* A group is shared among threads when each gets this many files of the output level. */
 #define PART_FILES_MIN 2u
+/* A file is small below this part of table_bytes; so many side by side become one. */
+#define SMALL_PART 16u
+#define SMALL_FILES_MIN 4u
 #define AWAIT_PAUSE_NS INT64_C(2000000)
 
 typedef struct input {
@@ -168,8 +171,9 @@ static tape_status stopped(const compaction *c, tape_error *error) {
 
 static tape_status beat_on(part *p, uint64_t bytes, tape_error *error) {
     compaction *c = p->whole;
+    uint64_t table_bytes = c->store->options.table_bytes;
     p->beat_bytes += bytes;
-    if (p->beat_bytes < BEAT_BYTES) {
+    if (p->beat_bytes < (table_bytes < BEAT_BYTES ? table_bytes : BEAT_BYTES)) {
         return TAPE_OK;
     }
     uint64_t worked = p->beat_bytes;
@@ -309,7 +313,9 @@ static tape_status commit_step(part *p, bool done, tape_error *error) {
     if (status != TAPE_OK) {
         return status;
     }
-    if (p->drop.history_seq > 0 && !store_history_begin(c->store, p->drop.history_seq)) {
+    bool pins_care = c->table->kind == TAPE_KIND_ENTITY; /* R1 */
+    if (pins_care && p->drop.history_seq > 0 &&
+        !store_history_begin(c->store, p->drop.history_seq)) {
         atomic_store(&c->again, true);
         return stopped(c, error);
     }
@@ -619,17 +625,39 @@ static void find_ends(const compaction *c, input_list inputs) {
     }
 }
 
+/* Where the group that begins at `first` ends. */
+static size_t group_end(input_list inputs, size_t first) {
+    const table_file *reach = inputs.items[first].ends;
+    size_t end = first + 1;
+    while (end < inputs.count && !ends_before(reach, inputs.items[end].file)) {
+        reach = ends_after(reach, inputs.items[end].ends) ? reach : inputs.items[end].ends;
+        end++;
+    }
+    return end;
+}
+
+/* Small files that stand side by side and overlap nothing are put together when enough of them have
+ * gathered: where the run that begins at `first` ends. */
+static size_t small_run_end(const compaction *c, input_list inputs, size_t first) {
+    uint64_t small = c->store->options.table_bytes / SMALL_PART;
+    size_t end = first;
+    while (end < inputs.count && inputs.items[end].file->info.size_bytes < small &&
+           group_end(inputs, end) == end + 1) {
+        end++;
+    }
+    return end - first >= SMALL_FILES_MIN ? end : first;
+}
+
 /* `inputs` in the order of places. */
 static tape_status compact_groups(compaction *c, input_list inputs, bool forced,
                                   tape_error *error) {
     tape_status status = TAPE_OK;
     find_ends(c, inputs);
     for (size_t first = 0; first < inputs.count && status == TAPE_OK;) {
-        const table_file *reach = inputs.items[first].ends;
-        size_t end = first + 1;
-        while (end < inputs.count && !ends_before(reach, inputs.items[end].file)) {
-            reach = ends_after(reach, inputs.items[end].ends) ? reach : inputs.items[end].ends;
-            end++;
+        size_t end = group_end(inputs, first);
+        size_t run_end = small_run_end(c, inputs, first);
+        if (run_end > first) {
+            end = run_end;
         }
         c->group = (input_list){inputs.items + first, end - first};
         if (end - first == 1 && !wants_rewrite(c, &inputs.items[first], forced)) {

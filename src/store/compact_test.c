@@ -190,6 +190,35 @@ static void compaction_of_ordered_keys_only_moves_files(void **state) {
     }
 }
 
+/* Every tick a flush of its own: without overlap nothing would ever be merged. */
+static void small_files_side_by_side_become_few(void **state) {
+    world *w = *state;
+    w->options.table_bytes = MIB(1);
+    reopen(w);
+    const tape_table_info *table = record_table(TAPE_TABLE_TICKS);
+    for (uint64_t seq = 1; seq <= 300; seq++) {
+        tape_tick tick = {.seq = seq, .ts = 1, .last_price = (double)seq};
+        record_view view = {.table = table,
+                            .payload = &tick,
+                            .size = sizeof tick,
+                            .version = 1,
+                            .seq = seq,
+                            .append_ts = (int64_t)seq,
+                            .ts = 1};
+        assert_int_equal(store_apply(w->store, &view, 1, NULL), TAPE_OK);
+        assert_int_equal(store_flush(w->store, seq, true, NULL), TAPE_OK);
+        while (compact(w)) {
+        }
+    }
+    store_stats stats = stats_of(w);
+    assert_true(stats.table_files < 16);
+    assert_true(stats.compact_written_bytes < 12 * stats.flush_written_bytes);
+    compact_all(w, 0);
+    assert_true(stats_of(w).table_files < 8);
+    assert_int_equal(stats_of(w).table_entries, 300);
+    assert_int_equal(store_verify(w->store, fail_on_damage, NULL, NULL, NULL, NULL), TAPE_OK);
+}
+
 static void settling_brings_everything_down(void **state) {
     world *w = *state;
     apply(w, 60);
@@ -577,6 +606,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(compaction_keeps_every_version),
         TEST(compaction_of_ordered_keys_only_moves_files),
+        TEST(small_files_side_by_side_become_few),
         TEST(settling_brings_everything_down),
         TEST(compaction_stopped_at_any_beat_keeps_what_it_did),
         TEST(compaction_needs_little_room),
