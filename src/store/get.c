@@ -140,16 +140,27 @@ tape_status store_get(store *s, const store_moment *moment, const tape_table_inf
 /* So many keys ahead are what memtables and filters look at first brought into the cache. */
 #define AHEAD 8u
 
-static void prefetch(const store_version *v, const table_tree *tree, const uint64_t hash[2]) {
+static void prefetch_file(table_file *f, const uint64_t hash[2]) {
+    const sstable *t = atomic_load_explicit(&f->opened, memory_order_acquire);
+    if (t != NULL) {
+        sstable_prefetch(t, hash);
+    }
+}
+
+static void prefetch(const store_version *v, const table_tree *tree, slice key, uint64_t at,
+                     const uint64_t hash[2]) {
     memtable_prefetch(v->active, hash);
     for (size_t i = 0; i < v->waiting_count; i++) {
         memtable_prefetch(v->waiting[i], hash);
     }
     for (size_t i = 0; i < tree->levels[0].count; i++) {
-        const sstable *t =
-            atomic_load_explicit(&tree->levels[0].files[i]->opened, memory_order_acquire);
-        if (t != NULL) {
-            sstable_prefetch(t, hash);
+        prefetch_file(tree->levels[0].files[i], hash);
+    }
+    for (size_t n = 1; n < STORE_LEVELS; n++) {
+        const table_level *level = &tree->levels[n];
+        size_t i = level->count == 0 ? 0 : level_seek(level, key, at);
+        if (i < level->count) {
+            prefetch_file(level->files[i], hash);
         }
     }
 }
@@ -177,7 +188,7 @@ tape_status store_get_many(store *s, const store_moment *moment, const tape_tabl
         }
         if (i < count) {
             record_key_hash(keys[i], hashes[i % AHEAD]);
-            prefetch(v, tree, hashes[i % AHEAD]);
+            prefetch(v, tree, keys[i], at, hashes[i % AHEAD]);
         }
     }
     version_unpin(v);
