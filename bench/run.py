@@ -8,8 +8,8 @@
 The programs are built by `make bench` (or ninja, with -Dbench=true) in the build directory: BUILD,
 or --build DIR; default build. TMPDIR says on which file system the stores are made; they are
 removed afterwards. BENCH_LONG=1 runs the sustained load for 10 minutes, opens a store of 20 GB and
-overwrites four times as much, BENCH_ROWS sets the rows of the SQL measurements, BENCH_SCALE=0.1 runs
-a tenth of everything: for trying out, never for figures.
+overwrites four times as much, BENCH_ROWS sets the rows of the SQL measurements, BENCH_SCALE=0.1
+runs a tenth of everything: for trying out, never for figures.
 
 Why a row is short of its target stands in bench/notes.json, by row.
 """
