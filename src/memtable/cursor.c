@@ -15,6 +15,9 @@ typedef struct cursor {
     const key_order *order;      /* that `run` is of */
     const memtable_entry *entry; /* its key is the one behind the place in `run` */
     order_run run;
+    /* Of the key behind that one, if it has several versions: its first, and the key's hash. */
+    const memtable_entry *ahead;
+    uint64_t ahead_hash;
     order_pair pairs[]; /* of `run` */
 } cursor;
 
@@ -35,6 +38,9 @@ static void show(cursor *c, const memtable_entry *e) {
     c->shown.valid = e != NULL;
     if (e != NULL) {
         entry_view(e, &c->shown.record);
+        if (e->older != NULL) {
+            entry_prefetch(e->older);
+        }
     }
 }
 
@@ -42,18 +48,38 @@ static slice key_of(const memtable_entry *e, uint8_t bytes[RECORD_KEY_BYTES_MAX]
     return (slice){bytes, record_key(record_table(e->table), e->payload, bytes)};
 }
 
+static bool has_newer(const memtable_entry *e) {
+    return atomic_load_explicit(&e->newer, memory_order_acquire) != NULL;
+}
+
 /* The newest version of the key whose first version this is. */
 static const memtable_entry *newest_of(const cursor *c, const memtable_entry *first) {
-    if (atomic_load_explicit(&first->newer, memory_order_acquire) == NULL) {
+    if (!has_newer(first)) {
         return first;
     }
     uint8_t bytes[RECORD_KEY_BYTES_MAX];
-    uint64_t hash[2];
     slice key = key_of(first, bytes);
-    record_key_hash(key, hash);
+    uint64_t hash[2] = {c->ahead_hash, 0};
+    if (first != c->ahead) {
+        record_key_hash(key, hash);
+    }
     const memtable_entry *e = hash_index_find(&c->table->index, key, hash[0]);
     ASSERT(e != NULL); /* a newer version is in the index before it is linked */
     return e;
+}
+
+/* Begins to bring in what the key behind the one shown will take. */
+static void look_ahead(cursor *c) {
+    c->ahead = order_run_after_next(&c->run);
+    if (c->ahead == NULL || !has_newer(c->ahead)) {
+        c->ahead = NULL;
+        return;
+    }
+    uint8_t bytes[RECORD_KEY_BYTES_MAX];
+    uint64_t hash[2];
+    record_key_hash(key_of(c->ahead, bytes), hash);
+    c->ahead_hash = hash[0];
+    hash_index_prefetch(&c->table->index, hash[0]);
 }
 
 /* NULL where no table has the id. */
@@ -112,6 +138,7 @@ static void show_key(cursor *c) {
         first = order_run_next(&c->run);
     }
     show(c, newest_of(c, first));
+    look_ahead(c);
 }
 
 /* To the first version of the key before the place in the run, which may lie before the run. */
@@ -187,6 +214,9 @@ void memtable_cursor_next(memtable_cursor *shown) {
     cursor *c = (cursor *)shown;
     ASSERT(shown->valid);
     if (c->entry->older != NULL) {
+        if (c->ahead != NULL) {
+            hash_index_prefetch_entry(&c->table->index, c->ahead_hash);
+        }
         show(c, c->entry->older);
     } else {
         order_run_forward(&c->run);

@@ -86,7 +86,7 @@ static inline memtable_entry *search(const hash_index *x, index_page *page, slic
     for (uint64_t away = 0;; away++) {
         _Atomic uint64_t *line = page->slots + ((hash + away) & x->line_mask) * LINE_SLOTS;
         for (uint32_t i = 0; i < LINE_SLOTS; i++) {
-            uint64_t slot = atomic_load_explicit(&line[i], memory_order_acquire);
+            uint64_t slot = load_acquire(&line[i]);
             memtable_entry *e = entry_of(slot);
             if (slot == 0) {
                 *place = (index_place){&line[i], tag | (away < AWAY_MASK ? away : AWAY_MASK)};
@@ -114,6 +114,20 @@ void hash_index_prefetch(const hash_index *x, uint64_t hash) {
     const index_page *page = page_of(x, hash);
     if (page != NULL) {
         __builtin_prefetch(page->slots + (hash & x->line_mask) * LINE_SLOTS);
+    }
+}
+
+void hash_index_prefetch_entry(const hash_index *x, uint64_t hash) {
+    const index_page *page = page_of(x, hash);
+    if (page == NULL) {
+        return;
+    }
+    const _Atomic uint64_t *line = page->slots + (hash & x->line_mask) * LINE_SLOTS;
+    for (uint32_t i = 0; i < LINE_SLOTS; i++) {
+        uint64_t slot = load_acquire(&line[i]);
+        if (slot != 0 && ((slot ^ tag_of(hash)) & TAG_MASK) == 0) {
+            entry_prefetch(entry_of(slot));
+        }
     }
 }
 

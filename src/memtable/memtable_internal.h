@@ -9,6 +9,10 @@ _Static_assert(sizeof(void *) == 8, "addresses are packed into words of 64 bits"
 /* Where addresses share a word with something else: they have at most 48 bits. */
 #define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
 
+static inline uint64_t load_acquire(const _Atomic uint64_t *at) {
+    return atomic_load_explicit(at, memory_order_acquire);
+}
+
 /* --- memory.c: runs of memory that are freed all at once --- */
 
 typedef struct memory_block memory_block;
@@ -88,7 +92,9 @@ typedef struct index_place {
 void hash_index_init(hash_index *x, memory *m, uint64_t bytes_expected);
 /* `hash` is the first of record_key_hash. */
 memtable_entry *hash_index_find(const hash_index *x, slice key, uint64_t hash);
+/* What a find looks at first, and then, once that is there, what it looks at next. */
 void hash_index_prefetch(const hash_index *x, uint64_t hash);
+void hash_index_prefetch_entry(const hash_index *x, uint64_t hash);
 /* The writer's: makes sure that there is a place for the key. *found is its newest version or NULL.
  * False when memory is exhausted. */
 bool hash_index_reserve(hash_index *x, slice key, uint64_t hash, index_place *place,
@@ -178,8 +184,10 @@ typedef struct order_run {
 bool key_order_read(const key_order *o, slice key, bool before, order_run *run);
 /* Before the first key >= `key`. */
 void order_run_seek(order_run *run, slice key);
-/* The entry behind the place and the one before it; NULL at the ends. */
+/* The entry behind the place, the one behind that, and the one before the place; NULL at the ends.
+ */
 const memtable_entry *order_run_next(const order_run *run);
+const memtable_entry *order_run_after_next(const order_run *run);
 const memtable_entry *order_run_prev(const order_run *run);
 /* One on, one back; not at the ends. */
 void order_run_forward(order_run *run);

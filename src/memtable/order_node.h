@@ -27,10 +27,6 @@ static inline _Atomic uint64_t *node_lows(order_node *n) {
     return n->words + 2 * (size_t)n->room;
 }
 
-static inline uint64_t load_acquire(const _Atomic uint64_t *at) {
-    return atomic_load_explicit(at, memory_order_acquire);
-}
-
 static inline uint32_t load_acquire32(const _Atomic uint32_t *at) {
     return atomic_load_explicit(at, memory_order_acquire);
 }

@@ -164,13 +164,13 @@ static inline int lower_of(const order_pair *a, const order_pair *b) {
                                        a->entry->payload) < 0;
 }
 
-/* The part of the pair behind the place, or -1. */
-static inline int part_behind(const order_run *run) {
-    bool none[2] = {run->at[0] == run->counts[0], run->at[1] == run->counts[1]};
+/* The part of the pair behind a place, or -1. */
+static inline int part_behind(const order_run *run, const uint32_t at[2]) {
+    bool none[2] = {at[0] == run->counts[0], at[1] == run->counts[1]};
     if (none[0] || none[1]) {
         return none[0] && none[1] ? -1 : none[0];
     }
-    return lower_of(run->parts[0] + run->at[0], run->parts[1] + run->at[1]);
+    return lower_of(run->parts[0] + at[0], run->parts[1] + at[1]);
 }
 
 static inline int part_before(const order_run *run) {
@@ -182,8 +182,19 @@ static inline int part_before(const order_run *run) {
 }
 
 const memtable_entry *order_run_next(const order_run *run) {
-    int part = part_behind(run);
+    int part = part_behind(run, run->at);
     return part < 0 ? NULL : run->parts[part][run->at[part]].entry;
+}
+
+const memtable_entry *order_run_after_next(const order_run *run) {
+    uint32_t at[2] = {run->at[0], run->at[1]};
+    int part = part_behind(run, at);
+    if (part < 0) {
+        return NULL;
+    }
+    at[part]++;
+    part = part_behind(run, at);
+    return part < 0 ? NULL : run->parts[part][at[part]].entry;
 }
 
 const memtable_entry *order_run_prev(const order_run *run) {
@@ -192,7 +203,7 @@ const memtable_entry *order_run_prev(const order_run *run) {
 }
 
 void order_run_forward(order_run *run) {
-    int part = part_behind(run);
+    int part = part_behind(run, run->at);
     uint32_t at = ++run->at[part];
     if (at + AHEAD_KEYS <= run->counts[part]) {
         entry_prefetch(run->parts[part][at + AHEAD_KEYS - 1].entry);
