@@ -127,6 +127,8 @@ typedef struct sstable_cursor {
     uint64_t block;
     sstable_block_view view; /* entries NULL: no block is loaded */
     uint32_t entry;
+    uint32_t steps;   /* blocks passed one after the other since the last seek */
+    uint64_t fetched; /* where the bytes that were asked for ahead end, in the cursor's direction */
     sstable_scratch scratch;
 } sstable_cursor;
 void sstable_cursor_init(sstable_cursor *c, sstable *t);

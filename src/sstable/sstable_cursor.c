@@ -4,6 +4,9 @@
  * Seeking leads to either; next and prev start from a valid place. */
 #include "sstable/sstable_internal.h"
 
+#define FETCH_STEPS 4u
+#define FETCH_BYTES KIB(512)
+
 void sstable_cursor_init(sstable_cursor *c, sstable *t) {
     *c = (sstable_cursor){.table = t};
 }
@@ -23,6 +26,29 @@ static tape_status cursor_load(sstable_cursor *c, uint64_t block, tape_error *er
     }
     c->block = block;
     return status;
+}
+
+/* Tables are mapped for reading at random: what a cursor that goes on and on will need is asked for
+ * ahead, once it has shown that it does. */
+static void fetch_ahead(sstable_cursor *c, bool forward) {
+    const sstable *t = c->table;
+    if (++c->steps < FETCH_STEPS || t->map.data == NULL) {
+        c->fetched = forward ? 0 : UINT64_MAX;
+        return;
+    }
+    uint64_t at = c->view.offset;
+    if (forward && at + FETCH_BYTES / 2 > c->fetched && c->fetched < t->data_bytes) {
+        uint64_t from = c->fetched > at ? c->fetched : at;
+        uint64_t end = at + FETCH_BYTES < t->data_bytes ? at + FETCH_BYTES : t->data_bytes;
+        os_map_fetch(&t->map, from, end - from);
+        c->fetched = end;
+    } else if (!forward && (c->fetched > at || at - c->fetched < FETCH_BYTES / 2) &&
+               c->fetched > 0) {
+        uint64_t end = c->fetched < at ? c->fetched : at;
+        uint64_t from = at > FETCH_BYTES ? at - FETCH_BYTES : 0;
+        os_map_fetch(&t->map, from, end - from);
+        c->fetched = from;
+    }
 }
 
 static inline void cursor_show(sstable_cursor *c, uint32_t entry) {
@@ -74,6 +100,7 @@ tape_status sstable_cursor_seek(sstable_cursor *c, slice key, uint64_t seq, tape
     uint64_t block;
     uint32_t entry;
     c->valid = false;
+    c->steps = 0;
     tape_status status = cursor_find(c, key, seq, &block, &entry, error);
     if (status != TAPE_OK || block == c->table->index.blocks) {
         return status;
@@ -90,6 +117,7 @@ tape_status sstable_cursor_seek_before(sstable_cursor *c, slice key, uint64_t se
     uint64_t block;
     uint32_t entry;
     c->valid = false;
+    c->steps = 0;
     tape_status status = cursor_find(c, key, seq, &block, &entry, error);
     if (status != TAPE_OK) {
         return status;
@@ -113,6 +141,7 @@ tape_status sstable_cursor_next(sstable_cursor *c, tape_error *error) {
     }
     tape_status status = cursor_load(c, c->block + 1, error);
     if (status == TAPE_OK) {
+        fetch_ahead(c, true);
         cursor_show(c, 0);
     }
     return status;
@@ -125,5 +154,12 @@ tape_status sstable_cursor_prev(sstable_cursor *c, tape_error *error) {
         return TAPE_OK;
     }
     c->valid = false;
-    return c->block == 0 ? TAPE_OK : cursor_show_last(c, c->block - 1, error);
+    if (c->block == 0) {
+        return TAPE_OK;
+    }
+    tape_status status = cursor_show_last(c, c->block - 1, error);
+    if (status == TAPE_OK) {
+        fetch_ahead(c, false);
+    }
+    return status;
 }
