@@ -822,40 +822,55 @@ static plan choose(const store *s, const file_set *files, bool settle) {
 
 /* --- expired files --- */
 
-/* Files of event tables all of whose records have expired. */
-static size_t expired_files(store *s, const file_set *files, uint64_t *numbers, size_t max,
-                            uint64_t *records) {
+/* Files of one event table all of whose records have expired. */
+typedef struct expired_files {
+    uint16_t table;
+    uint64_t numbers[256];
+    size_t count;
+    uint64_t records;
+    uint64_t history_seq; /* beyond them */
+} expired_files;
+
+static void collect_expired(const table_level *level, int64_t cutoff_ns, expired_files *out) {
+    for (size_t i = 0; i < level->count && out->count < COUNT_OF(out->numbers); i++) {
+        const sstable_info *info = &level->files[i]->info;
+        if (info->max_append_ts <= cutoff_ns) {
+            out->numbers[out->count++] = info->number;
+            out->records += info->entries;
+            out->history_seq =
+                info->max_seq >= out->history_seq ? info->max_seq + 1 : out->history_seq;
+        }
+    }
+}
+
+static void find_expired(store *s, const file_set *files, expired_files *out) {
     store_horizon horizon = store_horizon_now(s, clock_realtime_ns());
-    size_t count = 0;
-    for (uint16_t t = 1; t < STORE_TABLES; t++) {
+    *out = (expired_files){0};
+    for (uint16_t t = 1; t < STORE_TABLES && out->count == 0; t++) {
         if (horizon.cutoff_ns[t] == INT64_MIN || record_table(t)->kind != TAPE_KIND_EVENT) {
             continue;
         }
+        out->table = t;
         for (size_t l = 0; l < STORE_LEVELS; l++) {
-            const table_level *level = &files->trees[t].levels[l];
-            for (size_t i = 0; i < level->count && count < max; i++) {
-                if (level->files[i]->info.max_append_ts <= horizon.cutoff_ns[t]) {
-                    numbers[count++] = level->files[i]->info.number;
-                    *records += level->files[i]->info.entries;
-                }
-            }
+            collect_expired(&files->trees[t].levels[l], horizon.cutoff_ns[t], out);
         }
     }
-    return count;
 }
 
 static tape_status drop_expired(store *s, const file_set *files, bool *worked, tape_error *error) {
-    uint64_t numbers[256];
-    uint64_t records = 0;
-    manifest_change change = {.removed = numbers};
-    change.removed_count = expired_files(s, files, numbers, COUNT_OF(numbers), &records);
-    if (change.removed_count == 0) {
+    expired_files expired;
+    find_expired(s, files, &expired);
+    if (expired.count == 0) {
         return TAPE_OK;
     }
+    manifest_change change = {.removed = expired.numbers,
+                              .removed_count = expired.count,
+                              .history_table = expired.table,
+                              .history_seq = expired.history_seq};
     tape_status status = store_commit(s, &change, NULL, error);
     if (status == TAPE_OK) {
         *worked = true;
-        atomic_fetch_add(&s->counters.dropped_records, records);
+        atomic_fetch_add(&s->counters.dropped_records, expired.records);
     }
     return status;
 }
@@ -864,15 +879,15 @@ static tape_status drop_expired(store *s, const file_set *files, bool *worked, t
 
 double store_compaction_score(store *s) {
     double score = 0;
-    uint64_t number = 0;
-    uint64_t records = 0;
+    expired_files expired;
     store_version *v = version_pin(s);
     for (size_t t = 1; t < STORE_TABLES; t++) {
         double own = atomic_load(&s->table_damaged[t]) ? 0 : level0_score(&v->files->trees[t]);
         score = own > score ? own : score;
     }
-    if (score < 1 && expired_files(s, v->files, &number, 1, &records) > 0) {
-        score = 1;
+    if (score < 1) {
+        find_expired(s, v->files, &expired);
+        score = expired.count > 0 ? 1 : score;
     }
     version_unpin(v);
     return score;

@@ -251,7 +251,8 @@ static tape_status commit_flush(store *s, const flush_pick *pick, const flush_ou
 static bool drops_allowed(store *s, const flush_output *out) {
     uint64_t seq = 0;
     for (uint16_t id = 1; id < STORE_TABLES; id++) {
-        seq = out->history_seq[id] > seq ? out->history_seq[id] : seq;
+        bool pins_care = record_table(id)->kind == TAPE_KIND_ENTITY; /* R1 */
+        seq = pins_care && out->history_seq[id] > seq ? out->history_seq[id] : seq;
     }
     return seq == 0 || store_history_begin(s, seq);
 }

@@ -137,8 +137,7 @@ static const char *implausible(const manifest_table *t, uint64_t flushed_seq,
 }
 
 static bool table_has_history(uint64_t table) {
-    return table > 0 && table <= TAPE_TABLE_COUNT &&
-           record_table((uint16_t)table)->kind == TAPE_KIND_ENTITY;
+    return table > 0 && table <= TAPE_TABLE_COUNT;
 }
 
 static manifest_table table_of_entry(const manifest_entry *entry) {
@@ -338,7 +337,7 @@ static tape_status apply_history(manifest *m, const uint8_t *payload, uint64_t o
         return damaged(
             m, offset, error, "the history of table %" PRIu64 " starts at seq %" PRIu64 ", but %s",
             item.table, item.seq,
-            table_has_history(item.table) ? "it did later before" : "the table has no versions");
+            table_has_history(item.table) ? "it did later before" : "there is no such table");
     }
     m->history_seq[item.table] = item.seq;
     return TAPE_OK;

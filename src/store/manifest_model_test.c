@@ -179,8 +179,7 @@ static void draft_compact(draft *d, const model *k, manifest *m, numbers *n, uin
             draft_add(d, &e);
         }
     }
-    d->change.history_table =
-        record_table(table)->kind == TAPE_KIND_ENTITY && random_below(seed, 2) == 0 ? table : 0;
+    d->change.history_table = random_below(seed, 2) == 0 ? table : 0;
     d->change.history_seq = 1 + random_below(seed, k->flushed_seq);
 }
 

@@ -361,7 +361,6 @@ typedef enum mistake {
     ITEM_SIZE,
     HISTORY_TABLE,
     HISTORY_TABLE_NEWER,
-    HISTORY_OF_EVENTS,
     REMOVE_UNKNOWN,
     REMOVE_TWICE,
     REMOVE_AFTER_ADD,
@@ -422,7 +421,6 @@ static const struct {
     [ITEM_SIZE] = {TAPE_CORRUPT, "wrong size"},
     [HISTORY_TABLE] = {TAPE_CORRUPT, "table 0"},
     [HISTORY_TABLE_NEWER] = {TAPE_NEWER, "table 8"},
-    [HISTORY_OF_EVENTS] = {TAPE_CORRUPT, "no versions"},
     [REMOVE_UNKNOWN] = {TAPE_CORRUPT, "removes file 4, which is not listed"},
     [REMOVE_TWICE] = {TAPE_CORRUPT, "removes file 2, which is not listed"},
     [REMOVE_AFTER_ADD] = {TAPE_CORRUPT, "after it added one"},
@@ -495,7 +493,6 @@ static void make_edit_mistake(mistake i, moving_edit *e) {
     e->add[1].item.size_bytes -= i == ITEM_SIZE ? 8 : 0;
     e->history[0] = i == HISTORY_TABLE         ? 0
                     : i == HISTORY_TABLE_NEWER ? TAPE_TABLE_COUNT + 1
-                    : i == HISTORY_OF_EVENTS   ? TAPE_TABLE_TRADES
                                                : e->history[0];
     e->remove[1].number = i == REMOVE_UNKNOWN ? 4
                           : i == REMOVE_TWICE ? 2
@@ -840,7 +837,6 @@ static void manifest_commit_ends_the_process_before_it_writes_nonsense(void **st
          .removed_count = 1,
          .added = &changed,
          .added_count = 1},
-        {.flushed_seq = 31, .history_table = TAPE_TABLE_TRADES, .history_seq = 3},
         {.flushed_seq = 31, .history_table = TAPE_TABLE_COUNT + 1, .history_seq = 3},
     };
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {

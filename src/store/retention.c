@@ -5,12 +5,13 @@
  *
  * Invariants
  *  R1 A record is dropped only if no open pin shows it: events, when they had expired at the time
- * of the oldest pin; versions, when a newer one is at or below the seq of the lowest pin. R2
- * history_seq of a table is at least the seq of every version because of which an older one was
- *     dropped, and is durable with the files that lack it. A read at or above it misses nothing;
- * one below is refused. R3 What is being dropped counts as dropped (pending_history) from before
- * the edit that does it is written: a pin opened meanwhile is refused, or was there first and makes
- * the dropper start again.
+ *     of the oldest pin; versions, when a newer one is at or below the seq of the lowest pin.
+ *  R2 history_seq of a table of entities is at least the seq of every version because of which an
+ *     older one was dropped, and is durable with the files that lack it. A read at or above it
+ *     misses nothing; one below is refused. That of a table of events is beyond every record that
+ *     was dropped; reads do not ask for it, those who look for what is missing do.
+ *  R3 What is being dropped counts as dropped (pending_history) from before its edit is written: a
+ *     pin opened meanwhile is refused, or was there first and makes the dropper start again.
  *
  * Threads: pins are a list under the store's lock. */
 #include "store/store_internal.h"
@@ -62,8 +63,10 @@ bool drop_record(drop_filter *d, const record_view *record) {
         return false;
     }
     if (d->table->kind == TAPE_KIND_EVENT) {
-        d->dropped += record->append_ts <= d->cutoff_ns;
-        return record->append_ts <= d->cutoff_ns;
+        bool gone = record->append_ts <= d->cutoff_ns;
+        d->dropped += gone;
+        d->history_seq = gone && record->seq >= d->history_seq ? record->seq + 1 : d->history_seq;
+        return gone;
     }
     slice newer = {d->key, d->key_size};
     bool same = d->key_size > 0 && record_key_compare(d->table, newer, record->payload) == 0;
@@ -81,11 +84,9 @@ bool drop_record(drop_filter *d, const record_view *record) {
 }
 
 bool store_may_lack(store *s, const record_view *record) {
-    if (s->options.keep_ns[record->table->id] == 0 && record->table->kind == TAPE_KIND_EVENT) {
-        return false;
-    }
-    if (record->table->kind == TAPE_KIND_EVENT) {
-        return store_expired(s, record->table, record->append_ts, clock_realtime_ns());
+    if (s->options.keep_ns[record->table->id] != 0 &&
+        store_expired(s, record->table, record->append_ts, clock_realtime_ns())) {
+        return true;
     }
     store_version *v = version_pin(s);
     bool lacks = record->seq < v->files->trees[record->table->id].history_seq;
@@ -97,10 +98,12 @@ bool store_may_lack(store *s, const record_view *record) {
 
 /* With the lock held: the highest history of any table, done or under way. */
 static uint64_t history_of(const store *s) {
-    const file_set *files = version_current((store *)s)->files;
+    const store_version *v = version_current((store *)s);
     uint64_t seq = s->pending_history;
-    for (size_t t = 0; t < STORE_TABLES; t++) {
-        seq = files->trees[t].history_seq > seq ? files->trees[t].history_seq : seq;
+    for (uint16_t id = 1; id < STORE_TABLES; id++) {
+        if (record_table(id)->kind == TAPE_KIND_ENTITY && v->files->trees[id].history_seq > seq) {
+            seq = v->files->trees[id].history_seq;
+        }
     }
     return seq;
 }

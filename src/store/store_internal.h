@@ -31,7 +31,7 @@ typedef struct table_level {
 } table_level;
 typedef struct table_tree {
     table_level levels[STORE_LEVELS];
-    uint64_t history_seq; /* entity versions were dropped that reads below this seq would show */
+    uint64_t history_seq; /* retention.c, R2 */
 } table_tree;
 
 /* All table files of a version. Shared by versions, never changed. */
@@ -192,7 +192,7 @@ typedef struct drop_filter {
 } drop_filter;
 void drop_init(drop_filter *d, const tape_table_info *table, const store_horizon *horizon);
 bool drop_record(drop_filter *d, const record_view *record);
-/* R3: announces that versions are about to go. False when a pin shows them. */
+/* R3: announces that versions of entities are about to go. False when a pin shows them. */
 bool store_history_begin(store *s, uint64_t seq);
 /* Whether an event record is gone at the moment. */
 bool store_expired(const store *s, const tape_table_info *table, int64_t append_ts, int64_t now_ns);

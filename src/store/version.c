@@ -42,7 +42,7 @@ tape_status version_pin_at(store *s, uint64_t wanted, const tape_table_info *tab
         *at = wanted < applied ? wanted : applied;
         *out = version_pin(s);
         uint64_t history = (*out)->files->trees[table->id].history_seq;
-        if (LIKELY(*at >= history)) {
+        if (LIKELY(*at >= history) || table->kind == TAPE_KIND_EVENT) {
             return TAPE_OK;
         }
         version_unpin(*out);
