@@ -451,8 +451,6 @@ void model_random_options(world *w) {
             w->gone_ns[t] = w->now_ns - o->keep_ns[t];
         }
     }
-    int64_t kept[TAPE_TABLE_COUNT + 1];
-    memcpy(kept, o->keep_ns, sizeof kept);
     tape_open_options_init(o);
     o->window_bytes = MODEL_WINDOW;
     o->memtable_bytes = between(w, KIB(4), KIB(48));
@@ -467,10 +465,7 @@ void model_random_options(world *w) {
     }
     for (size_t t = 1; w->retention && t <= TAPE_TABLE_COUNT; t++) {
         static const int64_t keeps[] = {0, 0, 1, 2000000, 50000000, 1000000000, 36000000000000};
-        int64_t keep_ns = keeps[world_random(w, COUNT_OF(keeps))];
-        o->keep_ns[t] = w->step == 0 || record_table((uint16_t)t)->kind == TAPE_KIND_ENTITY
-                            ? keep_ns
-                            : kept[t]; /*XXX*/
+        o->keep_ns[t] = keeps[world_random(w, COUNT_OF(keeps))];
     }
 }
 
