@@ -74,8 +74,8 @@ typedef struct tape_open_options {
      * journal are not concerned. */
     int64_t keep_ns[TAPE_TABLE_COUNT + 1];
     uint64_t table_bytes; /* size of table files below level 0; default 64 MiB */
-    double upper_share;   /* what lies above a table's last level is merged into it when it takes
-                             this share of its bytes: more room spent, less rewritten; default 0.2 */
+    double upper_share;   /* what lies above a table's last level goes into it when it takes this
+                             share of its bytes: more room spent, less rewritten; default 0.2 */
     int pack_level;       /* table files from this level on are packed; default 0: none */
     tape_pack pack;       /* how; default TAPE_PACK_LZ4 */
     uint32_t mapped_files_max; /* table files kept mapped; default 32768 */
