@@ -137,26 +137,37 @@ static uint32_t page_slots(const hash_index *x) {
     return (x->line_mask + 1) * LINE_SLOTS;
 }
 
+static size_t page_bytes(const hash_index *x) {
+    return sizeof(index_page) + page_slots(x) * sizeof(uint64_t);
+}
+
+/* Takes `count` pages, empty, in one run. */
+static uint8_t *pages_take(hash_index *x, size_t count) {
+    size_t size = count * page_bytes(x);
+    uint8_t *pages = memory_take(x->memory, size, CACHE_LINE_BYTES);
+    if (pages != NULL) {
+        memset(pages, 0, size);
+    }
+    return pages;
+}
+
 /* `hash` is that of any key of the page. Pages get full at 5/8 to 13/16 of their slots, each at its
  * own. */
-static index_page *page_create(hash_index *x, uint32_t depth, uint64_t hash) {
+static index_page *page_init(const hash_index *x, uint8_t *at, uint32_t depth, uint64_t hash) {
+    index_page *page = (index_page *)at;
+    uint64_t mixed = (first_bits(hash, depth) + 1) * UINT64_C(0x9e3779b97f4a7c15);
     uint32_t slots = page_slots(x);
-    size_t slot_bytes = slots * sizeof(uint64_t);
-    index_page *page = memory_take(x->memory, sizeof *page + slot_bytes, CACHE_LINE_BYTES);
-    if (page == NULL) {
-        return NULL;
-    }
-    memset(page, 0, sizeof *page + slot_bytes);
-    uint32_t spread =
-        (uint32_t)((first_bits(hash, depth) + 1) * UINT64_C(0x9e3779b97f4a7c15) >> 58);
-    page->used_max = slots / 8 * 5 + slots * 3 / 16 * spread / 64;
+    page->used_max = slots / 8 * 5 + slots * 3 / 16 * (uint32_t)(mixed >> 58) / 64;
     page->depth = depth;
     return page;
 }
 
+static size_t directory_bytes(uint32_t bits) {
+    return sizeof(index_directory) + (sizeof(index_page *) << bits);
+}
+
 static index_directory *directory_create(hash_index *x, uint32_t bits) {
-    size_t size = sizeof(index_directory) + (sizeof(index_page *) << bits);
-    index_directory *d = memory_take(x->memory, size, _Alignof(index_directory));
+    index_directory *d = memory_take(x->memory, directory_bytes(bits), _Alignof(index_directory));
     if (d != NULL) {
         d->bits = bits;
     }
@@ -164,12 +175,13 @@ static index_directory *directory_create(hash_index *x, uint32_t bits) {
 }
 
 static bool create_first(hash_index *x) {
-    index_page *page = page_create(x, 0, 0);
     index_directory *d = directory_create(x, 0);
-    if (page == NULL || d == NULL) {
+    uint8_t *page = d == NULL ? NULL : pages_take(x, 1);
+    if (page == NULL) {
+        memory_give_back(x->memory, d, d == NULL ? 0 : directory_bytes(0));
         return false;
     }
-    atomic_init(&d->pages[0], page);
+    atomic_init(&d->pages[0], page_init(x, page, 0, 0));
     atomic_store_explicit(&x->directory, d, memory_order_release);
     return true;
 }
@@ -227,15 +239,13 @@ static bool page_split(hash_index *x, const index_page *page, uint64_t hash) {
         return false;
     }
     d = atomic_load_explicit(&x->directory, memory_order_relaxed);
-    uint64_t split_bit = UINT64_C(1) << (63 - depth);
-    index_page *halves[2] = {page_create(x, depth + 1, hash & ~split_bit),
-                             page_create(x, depth + 1, hash | split_bit)};
-    if (halves[1] == NULL) {
-        if (halves[0] != NULL) {
-            memory_give_back(x->memory, halves[0], sizeof *page + page_slots(x) * sizeof(uint64_t));
-        }
+    uint8_t *taken = pages_take(x, 2);
+    if (taken == NULL) {
         return false;
     }
+    uint64_t split_bit = UINT64_C(1) << (63 - depth);
+    index_page *halves[2] = {page_init(x, taken, depth + 1, hash & ~split_bit),
+                             page_init(x, taken + page_bytes(x), depth + 1, hash | split_bit)};
     for (uint64_t at = 0; at < page_slots(x); at++) {
         uint64_t slot = atomic_load_explicit(&page->slots[at], memory_order_relaxed);
         if (slot != 0) {
