@@ -49,7 +49,7 @@ static slice key_of(const memtable_entry *e, uint8_t bytes[RECORD_KEY_BYTES_MAX]
 }
 
 static bool has_newer(const memtable_entry *e) {
-    return atomic_load_explicit(&e->newer, memory_order_acquire) != NULL;
+    return LOAD_ACQUIRE(&e->newer) != NULL;
 }
 
 /* The newest version of the key whose first version this is. */
@@ -201,7 +201,7 @@ void memtable_cursor_seek_before(memtable_cursor *shown, slice key, uint64_t seq
     if (first != NULL) {
         const memtable_entry *e = versions_at(newest_of(c, first), seq);
         /* Next after the newest with seq <= `seq`; where all are later, the first. */
-        e = e == NULL ? first : atomic_load_explicit(&e->newer, memory_order_acquire);
+        e = e == NULL ? first : LOAD_ACQUIRE(&e->newer);
         if (e != NULL) {
             show(c, e);
             return;
@@ -227,7 +227,7 @@ void memtable_cursor_next(memtable_cursor *shown) {
 void memtable_cursor_prev(memtable_cursor *shown) {
     cursor *c = (cursor *)shown;
     ASSERT(shown->valid);
-    const memtable_entry *newer = atomic_load_explicit(&c->entry->newer, memory_order_acquire);
+    const memtable_entry *newer = LOAD_ACQUIRE(&c->entry->newer);
     if (newer != NULL) {
         show(c, newer);
     } else {

@@ -72,11 +72,11 @@ static memtable_entry *entry_of(uint64_t slot) {
 }
 
 static index_page *page_of(const hash_index *x, uint64_t hash) {
-    const index_directory *d = atomic_load_explicit(&x->directory, memory_order_acquire);
+    const index_directory *d = LOAD_ACQUIRE(&x->directory);
     if (d == NULL) {
         return NULL;
     }
-    return atomic_load_explicit(&d->pages[first_bits(hash, d->bits)], memory_order_acquire);
+    return LOAD_ACQUIRE(&d->pages[first_bits(hash, d->bits)]);
 }
 
 /* The key's newest entry, or NULL and the empty slot where it would go. */
@@ -86,7 +86,7 @@ static inline memtable_entry *search(const hash_index *x, index_page *page, slic
     for (uint64_t away = 0;; away++) {
         _Atomic uint64_t *line = page->slots + ((hash + away) & x->line_mask) * LINE_SLOTS;
         for (uint32_t i = 0; i < LINE_SLOTS; i++) {
-            uint64_t slot = load_acquire(&line[i]);
+            uint64_t slot = LOAD_ACQUIRE(&line[i]);
             memtable_entry *e = entry_of(slot);
             if (slot == 0) {
                 *place = (index_place){&line[i], tag | (away < AWAY_MASK ? away : AWAY_MASK)};
@@ -124,7 +124,7 @@ void hash_index_prefetch_entry(const hash_index *x, uint64_t hash) {
     }
     const _Atomic uint64_t *line = page->slots + (hash & x->line_mask) * LINE_SLOTS;
     for (uint32_t i = 0; i < LINE_SLOTS; i++) {
-        uint64_t slot = load_acquire(&line[i]);
+        uint64_t slot = LOAD_ACQUIRE(&line[i]);
         if (slot != 0 && ((slot ^ tag_of(hash)) & TAG_MASK) == 0) {
             entry_prefetch(entry_of(slot));
         }
@@ -182,7 +182,7 @@ static bool create_first(hash_index *x) {
         return false;
     }
     atomic_init(&d->pages[0], page_init(x, page, 0, 0));
-    atomic_store_explicit(&x->directory, d, memory_order_release);
+    STORE_RELEASE(&x->directory, d);
     return true;
 }
 
@@ -228,7 +228,7 @@ static bool directory_double(hash_index *x) {
     for (uint64_t i = 0; i < UINT64_C(1) << d->bits; i++) {
         atomic_init(&d->pages[i], atomic_load_explicit(&old->pages[i / 2], memory_order_relaxed));
     }
-    atomic_store_explicit(&x->directory, d, memory_order_release);
+    STORE_RELEASE(&x->directory, d);
     return true;
 }
 
@@ -256,7 +256,7 @@ static bool page_split(hash_index *x, const index_page *page, uint64_t hash) {
     uint32_t below = d->bits - depth; /* at least 1 */
     uint64_t first = first_bits(hash, depth) << below;
     for (uint64_t i = 0; i < UINT64_C(1) << below; i++) {
-        atomic_store_explicit(&d->pages[first + i], halves[i >> (below - 1)], memory_order_release);
+        STORE_RELEASE(&d->pages[first + i], halves[i >> (below - 1)]);
     }
     return true;
 }
@@ -284,5 +284,5 @@ void hash_index_put(hash_index *x, const index_place *place, uint64_t hash, memt
     if (first) {
         page_of(x, hash)->used++;
     }
-    atomic_store_explicit(place->slot, (uintptr_t)e | place->beside, memory_order_release);
+    STORE_RELEASE(place->slot, (uintptr_t)e | place->beside);
 }

@@ -413,7 +413,7 @@ static bool leaf_behind(order_node *n, uint32_t at, uint64_t word, const order_k
     if (word != there) {
         return word > there;
     }
-    const memtable_entry *e = (const memtable_entry *)(uintptr_t)load_acquire(&node_links(n)[at]);
+    const memtable_entry *e = (const memtable_entry *)(uintptr_t)LOAD_ACQUIRE(&node_links(n)[at]);
     return entry_compare_key((slice){k->bytes, k->size}, e) > 0;
 }
 

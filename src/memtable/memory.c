@@ -3,10 +3,16 @@
  * Blocks grow from 16 KiB to 2 MiB: a table of a few records stays small, a large one lies in huge
  * pages. A run larger than a block has a block of its own.
  *
- * Threads: one. Failure: NULL, and nothing changed. */
+ * Pages that the system gives for the first time cost more than what is written into them: on a
+ * virtual machine most of an insert. So blocks of 2 MiB go from a table that is done to the next
+ * one, by way of the stock that they share.
+ *
+ * Threads: one; the stock has a lock, taken once per 2 MiB. Failure: NULL, and nothing changed. */
 #include "memtable/memtable_internal.h"
 
 #include "os/os.h"
+
+#include <stdlib.h>
 
 #define BLOCK_BYTES_FIRST KIB(16)
 #define BLOCK_BYTES_LARGE OS_HUGE_PAGE_BYTES
@@ -17,6 +23,77 @@ struct memory_block {
     size_t used; /* this header included */
 };
 _Static_assert(sizeof(memory_block) <= CACHE_LINE_BYTES, "the header takes one line");
+
+/* --- the stock --- */
+
+struct memtable_stock {
+    pthread_mutex_t lock;
+    memory_block *head; /* all of BLOCK_BYTES_LARGE */
+    size_t count;
+    size_t count_max;
+};
+
+memtable_stock *memtable_stock_create(uint64_t bytes_max) {
+    memtable_stock *stock = mem_zalloc(sizeof *stock);
+    ASSERT(pthread_mutex_init(&stock->lock, NULL) == 0);
+    stock->count_max = bytes_max / BLOCK_BYTES_LARGE;
+    return stock;
+}
+
+void memtable_stock_destroy(memtable_stock **stock_handle) {
+    memtable_stock *stock = *stock_handle;
+    if (stock == NULL) {
+        return;
+    }
+    while (stock->head != NULL) {
+        memory_block *block = stock->head;
+        stock->head = block->next;
+        os_memory_unmap(block, BLOCK_BYTES_LARGE);
+    }
+    pthread_mutex_destroy(&stock->lock);
+    free(stock);
+    *stock_handle = NULL;
+}
+
+uint64_t memtable_stock_bytes(memtable_stock *stock) {
+    pthread_mutex_lock(&stock->lock);
+    uint64_t bytes = stock->count * BLOCK_BYTES_LARGE;
+    pthread_mutex_unlock(&stock->lock);
+    return bytes;
+}
+
+static memory_block *block_get(memory *m, size_t block_bytes) {
+    memory_block *block = NULL;
+    if (m->stock != NULL && block_bytes == BLOCK_BYTES_LARGE) {
+        pthread_mutex_lock(&m->stock->lock);
+        block = m->stock->head;
+        if (block != NULL) {
+            m->stock->head = block->next;
+            m->stock->count--;
+        }
+        pthread_mutex_unlock(&m->stock->lock);
+    }
+    return block != NULL ? block : os_memory_map(block_bytes);
+}
+
+static void block_put(memory *m, memory_block *block) {
+    bool kept = false;
+    if (m->stock != NULL && block->size == BLOCK_BYTES_LARGE) {
+        pthread_mutex_lock(&m->stock->lock);
+        kept = m->stock->count < m->stock->count_max;
+        if (kept) {
+            block->next = m->stock->head;
+            m->stock->head = block;
+            m->stock->count++;
+        }
+        pthread_mutex_unlock(&m->stock->lock);
+    }
+    if (!kept) {
+        os_memory_unmap(block, block->size);
+    }
+}
+
+/* --- runs --- */
 
 static bool add_block(memory *m, size_t size) {
     if (size > SIZE_MAX / 2) {
@@ -33,7 +110,7 @@ static bool add_block(memory *m, size_t size) {
     if (m->reserved_max != 0 && m->reserved_bytes + block_bytes > m->reserved_max) {
         return false;
     }
-    memory_block *block = os_memory_map(block_bytes);
+    memory_block *block = block_get(m, block_bytes);
     if (block == NULL) {
         return false;
     }
@@ -72,7 +149,7 @@ void memory_deinit(memory *m) {
     while (m->head != NULL) {
         memory_block *block = m->head;
         m->head = block->next;
-        os_memory_unmap(block, block->size);
+        block_put(m, block);
     }
     m->used_bytes = 0;
     m->reserved_bytes = 0;

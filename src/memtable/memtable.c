@@ -13,6 +13,11 @@ memtable *memtable_create(uint64_t bytes_expected) {
     return m;
 }
 
+void memtable_share(memtable *m, memtable_stock *stock) {
+    ASSERT(m->memory.head == NULL);
+    m->memory.stock = stock;
+}
+
 void memtable_destroy(memtable **m) {
     if (*m != NULL) {
         memory_deinit(&(*m)->memory);

@@ -24,6 +24,15 @@ typedef struct memtable memtable;
 memtable *memtable_create(uint64_t bytes_expected);
 void memtable_destroy(memtable **m);
 
+/* Memory that memtables hand on to each other, up to `bytes_max` while nobody uses it: fresh pages
+ * from the system are slow. Any thread; it must outlive the memtables that share it. */
+typedef struct memtable_stock memtable_stock;
+memtable_stock *memtable_stock_create(uint64_t bytes_max);
+void memtable_stock_destroy(memtable_stock **stock);  /* NULL-safe */
+uint64_t memtable_stock_bytes(memtable_stock *stock); /* at hand now */
+/* Before the first insert. */
+void memtable_share(memtable *m, memtable_stock *stock);
+
 /* Copies the record; `key` is its record_key, `hash` that key's. False when memory is exhausted. */
 bool memtable_insert(memtable *m, slice key, const uint64_t hash[2],
                      const record_view *record) TAPE_CHECKED;

@@ -9,9 +9,16 @@ _Static_assert(sizeof(void *) == 8, "addresses are packed into words of 64 bits"
 /* Where addresses share a word with something else: they have at most 48 bits. */
 #define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
 
-static inline uint64_t load_acquire(const _Atomic uint64_t *at) {
-    return atomic_load_explicit(at, memory_order_acquire);
-}
+/* How readers load what the writer may be storing. A test defines MEMTABLE_STEP as a function of
+ * its own, which then runs before each such load: as if the writer had gone on just there. */
+#ifdef MEMTABLE_STEP
+void MEMTABLE_STEP(void);
+#else
+#define MEMTABLE_STEP() ((void)0)
+#endif
+#define LOAD_ACQUIRE(at) (MEMTABLE_STEP(), atomic_load_explicit((at), memory_order_acquire))
+#define STORE_RELEASE(at, value)                                                                   \
+    (MEMTABLE_STEP(), atomic_store_explicit((at), (value), memory_order_release))
 
 /* --- memory.c: runs of memory that are freed all at once --- */
 
@@ -22,6 +29,7 @@ typedef struct memory {
     uint64_t used_bytes;     /* handed out, and what was left over at the ends of blocks */
     uint64_t reserved_bytes; /* taken from the system */
     uint64_t reserved_max;   /* 0: no limit */
+    memtable_stock *stock;   /* NULL: none */
 } memory;
 /* Not zero-filled. `align` is a power of two up to 64. NULL when memory is exhausted. */
 void *memory_take(memory *m, size_t size, size_t align);

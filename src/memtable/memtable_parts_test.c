@@ -69,10 +69,38 @@ static void memory_gives_runs_larger_than_a_block(void **state) {
         run[0] = 1;
         run[sizes[i] - 1] = 1;
     }
+    for (int i = 0; i < 10; i++) { /* what is left over at the end of a block is used, too */
+        assert_non_null(memory_take(&m, MIB(1) + KIB(100), 1));
+    }
+    assert_true(m.used_bytes > m.reserved_bytes - MIB(2));
     assert_null(memory_take(&m, SIZE_MAX - 8, 1));
     m.reserved_max = m.reserved_bytes;
     assert_null(memory_take(&m, MIB(2), 1));
     memory_deinit(&m);
+}
+
+static void memory_goes_from_one_to_the_next_by_the_stock(void **state) {
+    (void)state;
+    memtable_stock *stock = memtable_stock_create(MIB(5)); /* two blocks */
+    memory first = {.stock = stock};
+    memory second = {.stock = stock};
+    for (int i = 0; i < 12; i++) {
+        memset(memory_take(&first, MIB(1), 1), 0xff, MIB(1));
+    }
+    assert_int_equal(memtable_stock_bytes(stock), 0);
+    memory_deinit(&first);
+    assert_int_equal(memtable_stock_bytes(stock), MIB(4));
+    uint64_t left = MIB(4);
+    for (int i = 0; i < 12; i++) {
+        memset(memory_take(&second, MIB(1), 1), 0xee, MIB(1));
+        assert_true(memtable_stock_bytes(stock) <= left);
+        left = memtable_stock_bytes(stock);
+    }
+    assert_int_equal(left, 0);
+    memory_deinit(&second);
+    assert_int_equal(memtable_stock_bytes(stock), MIB(4));
+    memtable_stock_destroy(&stock);
+    assert_null(stock);
 }
 
 /* --- versions.c --- */
@@ -247,6 +275,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_starts_small_and_counts_what_it_gives),
         cmocka_unit_test(memory_takes_back_the_last_run_only),
+        cmocka_unit_test(memory_goes_from_one_to_the_next_by_the_stock),
         cmocka_unit_test(memory_gives_runs_larger_than_a_block),
         cmocka_unit_test(versions_are_found_in_few_steps),
         cmocka_unit_test(index_splits_keys_whose_hashes_begin_alike),

@@ -30,6 +30,7 @@ typedef struct sample {
 typedef enum sample_shape {
     SAMPLE_RISING,   /* order ids with a number that rises */
     SAMPLE_NUMBERED, /* with any number below `keys` */
+    SAMPLE_LATE,     /* order ids of which some come late */
     SAMPLE_GATEWAYS, /* several rising numbers, behind long names that begin alike */
     SAMPLE_PREFIXES, /* trade ids of a and b: many are the beginning of others */
     SAMPLE_VERSIONS, /* few accounts */
@@ -65,6 +66,11 @@ static inline const tape_table_info *sample_fill(sample *s, sample_shape shape, 
     case SAMPLE_NUMBERED:
         (void)snprintf(order->order_id, sizeof order->order_id, "20240808-%012llu",
                        (unsigned long long)n);
+        return record_table(TAPE_TABLE_ORDERS);
+    case SAMPLE_LATE:
+        (void)snprintf(order->order_id, sizeof order->order_id, "20240808-%012llu-%llu",
+                       (unsigned long long)(n % 4 == 0 && seq > n % 300 ? seq - n % 300 : seq),
+                       (unsigned long long)(n % 4 == 0 ? seq : 0));
         return record_table(TAPE_TABLE_ORDERS);
     case SAMPLE_GATEWAYS:
         (void)snprintf(order->order_id, sizeof order->order_id, "GW-%s-20240808-%08llu",

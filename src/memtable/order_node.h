@@ -27,16 +27,12 @@ static inline _Atomic uint64_t *node_lows(order_node *n) {
     return n->words + 2 * (size_t)n->room;
 }
 
-static inline uint32_t load_acquire32(const _Atomic uint32_t *at) {
-    return atomic_load_explicit(at, memory_order_acquire);
-}
-
 static inline order_node *node_child(order_node *n, uint32_t at) {
-    return (order_node *)(uintptr_t)load_acquire(&node_links(n)[at]);
+    return (order_node *)(uintptr_t)LOAD_ACQUIRE(&node_links(n)[at]);
 }
 
 static inline const memtable_entry *node_low(order_node *n, uint32_t at) {
-    return (const memtable_entry *)(uintptr_t)load_acquire(&node_lows(n)[at]);
+    return (const memtable_entry *)(uintptr_t)LOAD_ACQUIRE(&node_lows(n)[at]);
 }
 
 static inline void order_key_set(order_key *k, slice key) {
@@ -62,7 +58,7 @@ static inline uint64_t order_key_word(const order_key *k, uint32_t skip) {
 static inline int order_key_compare_prefix(const order_key *k, const _Atomic uint64_t *prefix,
                                            uint32_t skip, uint32_t *shared) {
     for (uint32_t at = 0; at < skip; at += 8) {
-        uint64_t there = load_acquire(&prefix[at / 8]);
+        uint64_t there = LOAD_ACQUIRE(&prefix[at / 8]);
         uint64_t here = load_u64(k->bytes + at);
         if (LIKELY(there == here)) {
             continue;

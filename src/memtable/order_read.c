@@ -11,7 +11,7 @@ static uint32_t words_seek(const _Atomic uint64_t *words, uint32_t from, uint32_
     uint32_t size = count - from;
     while (size > 0) {
         uint32_t half = size / 2;
-        uint64_t there = load_acquire(&words[from + half]);
+        uint64_t there = LOAD_ACQUIRE(&words[from + half]);
         bool right = above ? there <= word : there < word;
         from = right ? from + half + 1 : from;
         size = right ? size - half - 1 : half;
@@ -20,8 +20,8 @@ static uint32_t words_seek(const _Atomic uint64_t *words, uint32_t from, uint32_
 }
 
 uint32_t node_child_at(order_node *n, const order_key *k, bool before) {
-    uint32_t count = load_acquire32(&n->count);
-    uint32_t skip = load_acquire32(&n->skip);
+    uint32_t count = LOAD_ACQUIRE(&n->count);
+    uint32_t skip = LOAD_ACQUIRE(&n->skip);
     uint32_t shared;
     int order = order_key_compare_prefix(k, n->prefix, skip, &shared);
     if (count <= 1 || order < 0) {
@@ -57,23 +57,23 @@ typedef struct found_leaf {
 static bool descend(const key_order *o, order_node *root, const order_key *k, bool before,
                     found_leaf *out) {
     order_node *n = root;
-    uint64_t version = load_acquire(&n->version);
-    if (version % 2 == 1 || atomic_load_explicit(&o->root, memory_order_acquire) != n) {
+    uint64_t version = LOAD_ACQUIRE(&n->version);
+    if (version % 2 == 1 || LOAD_ACQUIRE(&o->root) != n) {
         return false;
     }
     *out = (found_leaf){0};
-    while (load_acquire32(&n->level) > 0) {
+    while (LOAD_ACQUIRE(&n->level) > 0) {
         uint32_t at = node_child_at(n, k, before);
         order_node *child = node_child(n, at);
         const memtable_entry *low = at > 0 ? node_low(n, at) : out->low;
         const memtable_entry *high =
-            at + 1 < load_acquire32(&n->count) ? node_low(n, at + 1) : out->high;
-        if (load_acquire(&n->version) != version) {
+            at + 1 < LOAD_ACQUIRE(&n->count) ? node_low(n, at + 1) : out->high;
+        if (LOAD_ACQUIRE(&n->version) != version) {
             return false;
         }
-        uint64_t child_version = load_acquire(&child->version);
+        uint64_t child_version = LOAD_ACQUIRE(&child->version);
         if (child_version % 2 == 1 || node_child(n, at) != child ||
-            load_acquire(&n->version) != version) {
+            LOAD_ACQUIRE(&n->version) != version) {
             return false;
         }
         n = child;
@@ -83,23 +83,23 @@ static bool descend(const key_order *o, order_node *root, const order_key *k, bo
     }
     out->node = n;
     out->version = version;
-    return load_acquire(&n->version) == version;
+    return LOAD_ACQUIRE(&n->version) == version;
 }
 
 /* Copies the leaf's pairs; false when it was taken out meanwhile. */
 static bool copy_leaf(const found_leaf *leaf, order_run *run) {
     order_node *n = leaf->node;
-    uint32_t count = load_acquire32(&n->count);
-    uint32_t sorted = load_acquire32(&n->sorted);
+    uint32_t count = LOAD_ACQUIRE(&n->count);
+    uint32_t sorted = LOAD_ACQUIRE(&n->sorted);
     sorted = sorted < count ? sorted : count;
-    run->skip = load_acquire32(&n->skip);
+    run->skip = LOAD_ACQUIRE(&n->skip);
     for (uint32_t i = 0; i < RECORD_KEY_BYTES_MAX / 8; i++) {
-        atomic_init(&run->prefix[i], load_acquire(&n->prefix[i]));
+        atomic_init(&run->prefix[i], LOAD_ACQUIRE(&n->prefix[i]));
     }
     const _Atomic uint64_t *links = node_links(n);
     for (uint32_t i = 0; i < count; i++) {
-        run->pairs[i].word = load_acquire(&n->words[i]);
-        run->pairs[i].entry = (const memtable_entry *)(uintptr_t)load_acquire(&links[i]);
+        run->pairs[i].word = LOAD_ACQUIRE(&n->words[i]);
+        run->pairs[i].entry = (const memtable_entry *)(uintptr_t)LOAD_ACQUIRE(&links[i]);
     }
     run->parts[0] = run->pairs;
     run->parts[1] = run->pairs + sorted;
@@ -107,14 +107,14 @@ static bool copy_leaf(const found_leaf *leaf, order_run *run) {
     run->counts[1] = count - sorted;
     run->low = leaf->low;
     run->high = leaf->high;
-    return load_acquire(&n->version) == leaf->version;
+    return LOAD_ACQUIRE(&n->version) == leaf->version;
 }
 
 bool key_order_read(const key_order *o, slice key, bool before, order_run *run) {
     order_key k;
     order_key_set(&k, key);
     for (;;) {
-        order_node *root = atomic_load_explicit(&o->root, memory_order_acquire);
+        order_node *root = LOAD_ACQUIRE(&o->root);
         if (root == NULL) {
             return false;
         }

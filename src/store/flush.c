@@ -24,6 +24,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+memtable *store_create_memtable(store *s) {
+    memtable *m = memtable_create(s->options.memtable_bytes);
+    memtable_share(m, s->stock);
+    return m;
+}
+
 void store_switch_memtable(store *s) {
     store_version *v = version_current(s);
     ASSERT(v->waiting_count < STORE_WAITING_MAX);
@@ -33,8 +39,7 @@ void store_switch_memtable(store *s) {
     }
     waiting[v->waiting_count] = v->active;
     v->files->references++;
-    version_publish(s, memtable_create(s->options.memtable_bytes), waiting, v->waiting_count + 1,
-                    v->files);
+    version_publish(s, store_create_memtable(s), waiting, v->waiting_count + 1, v->files);
 }
 
 typedef struct flush_pick {

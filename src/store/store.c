@@ -77,8 +77,7 @@ static tape_status open_version(store *s, tape_error *error) {
         atomic_store(&s->flushed_seq, s->manifest.flushed_seq);
         atomic_store(&s->applied_seq, s->manifest.flushed_seq);
         pthread_mutex_lock(&s->lock);
-        version_publish(s, memtable_create(s->options.memtable_bytes), NULL, 0,
-                        file_set_load(&s->manifest));
+        version_publish(s, store_create_memtable(s), NULL, 0, file_set_load(&s->manifest));
         pthread_mutex_unlock(&s->lock);
     }
     return status;
@@ -133,6 +132,7 @@ tape_status store_open(store **out, const store_options *options, tape_error *er
     memcpy(s->store_id, options->store_id, sizeof s->store_id);
     s->place = (sstable_place){s->disk, s->dir, s->store_id};
     options_fill(s, options);
+    s->stock = memtable_stock_create(s->options.memtable_bytes);
     pthread_mutex_t *locks[] = {&s->lock,         &s->open_lock,     &s->flush_lock,
                                 &s->compact_lock, &s->manifest_lock, &s->scrub_lock};
     for (size_t i = 0; i < COUNT_OF(locks); i++) {
@@ -155,6 +155,7 @@ void store_close(store **store_handle) {
     }
     ASSERT(s->pins == NULL);
     version_free_all(s);
+    memtable_stock_destroy(&s->stock);
     manifest_deinit(&s->manifest);
     pthread_mutex_t *locks[] = {&s->lock,         &s->open_lock,     &s->flush_lock,
                                 &s->compact_lock, &s->manifest_lock, &s->scrub_lock};

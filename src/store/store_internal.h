@@ -77,6 +77,8 @@ struct store {
     uint64_t pin_count;
     uint64_t pending_history; /* of any table: retention.c, R3 */
 
+    memtable_stock *stock; /* memory for the next memtable, from those that are done */
+
     pthread_mutex_t open_lock; /* opening of table files */
     _Atomic uint64_t mapped_files;
 
@@ -201,6 +203,8 @@ bool store_outdates(const store *s, const tape_table_info *table, int64_t append
                     int64_t now_ns);
 
 /* --- flush.c --- */
+/* An empty memtable of the store's. */
+memtable *store_create_memtable(store *s);
 /* Starts a new active memtable; there is room for one more waiting. Holding `lock`. */
 void store_switch_memtable(store *s);
 /* Before any write: refuses after a failed sync, makes the manifest's end certain, removes
