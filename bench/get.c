@@ -414,15 +414,22 @@ static double insert_rocks(rocks *r) {
     return (double)(bench_now_ns() - start_ns) / (double)set->count;
 }
 
+/* Measured on the second filling: memory that a process has had before, as in one that runs for
+ * longer than a memtable takes to fill. */
 static void insert(const tape_open_options *options) {
     bench_series with_tape = {0};
     bench_series with_rocks = {0};
     for (int round = 0; round < INSERT_ROUNDS; round++) {
         tape *db = bench_store_open("insert.tape", options);
+        tape_error error;
+        (void)insert_tape(db);
+        bench_check(tape_checkpoint(db, &error), &error);
         bench_sleep_ns(BENCH_SECOND_NS / 2);
         bench_push(&with_tape, insert_tape(db));
         bench_store_close(&db, "insert.tape");
         rocks *r = rocks_open(bench_path("insert.rocksdb"), ROCKS_POINT);
+        (void)insert_rocks(r);
+        rocks_flush(r);
         bench_push(&with_rocks, insert_rocks(r));
         rocks_close(&r);
         bench_remove(bench_path("insert.rocksdb"));
@@ -440,7 +447,9 @@ static void insert(const tape_open_options *options) {
         .ratio = BENCH_TAPE_BY_PEER,
         .goal = BENCH_AT_MOST,
         .target = 0.2,
-        .explains = "tape: from the append of all to all applied, journal included",
+        .explains =
+            "into the second memtable; tape: from the append of all to all applied, journal "
+            "included",
     };
     bench_print(&row);
 }
