@@ -13,21 +13,24 @@
  *  K1 A leaf's keys are >= that of its low entry and < that of the next leaf's low entry. An inner
  *     node has its children's low entries; that of its first child is not looked at.
  *  K2 A leaf changes only by a key more behind the others; an inner node only by a child more
- * behind the others, or by a node with the same keys in the place of one. All else is done on
- * copies, and one store puts what is complete in the place of what it replaces. K3 A node's version
- * is even while the node is in the tree and odd otherwise, and only rises. What was taken out of
- * the tree is used again for another node of its kind, leaf or inner.
+ *     behind the others, or by a node with the same keys in the place of one. All else is done on
+ *     copies, and one store puts what is complete in the place of what it replaces.
+ *  K3 A node's version rises when the node is taken out of the tree; its memory is then used again
+ *     for another node of its kind, leaf or inner.
  *
- * Threads: one writer. A reader notes a node's version before it reads from it and looks at it
- * again afterwards: unchanged, the node was in the tree all the while. So it knows that the address
- * of a child is one before it follows it, and that what it read belongs together. Stores that
- * readers may see are releases and their loads acquires, in the order they stand in. Failure: all
- * memory that a change may need is taken before it begins. */
+ * Threads: one writer. A reader notes a node's version, makes sure that the node is still where it
+ * found it, and looks at the version again when it has read what it wanted: unchanged, the node was
+ * in the tree all the while, and what was read belongs together. Otherwise it begins again, which
+ * only happens when the writer got on. Until then it may follow links and look at entries that are
+ * out of date: nodes stay nodes and entries stay entries. Stores that readers may see are releases
+ * and their loads acquires, so that they are seen in the order they stand in.
+ * Failure: all memory that a change may need is taken before it begins. */
 #include "memtable/order_node.h"
 
 #define LEAF_SHARE_LOG2 16u
 #define NODE_KEYS_MIN 32u
 #define NODE_KEYS_MAX 256u
+
 /* What inner nodes are made of. */
 struct order_child {
     order_node *node;
@@ -49,14 +52,6 @@ static uint32_t relaxed(const _Atomic uint32_t *at) {
     return atomic_load_explicit(at, memory_order_relaxed);
 }
 
-static void release(_Atomic uint64_t *at, uint64_t value) {
-    atomic_store_explicit(at, value, memory_order_release);
-}
-
-static void release32(_Atomic uint32_t *at, uint32_t value) {
-    atomic_store_explicit(at, value, memory_order_release);
-}
-
 static bool scratch_reserve(order_pool *p) {
     if (p->children == NULL) {
         size_t count = p->node_keys + 1;
@@ -73,7 +68,6 @@ static order_node *node_create(const order_pool *p, bool leaf) {
     if (n != NULL) {
         memset(n, 0, bytes);
         n->room = p->node_keys;
-        atomic_init(&n->version, 1); /* K3 */
     }
     return n;
 }
@@ -108,29 +102,21 @@ static order_node *node_take(order_pool *p, uint32_t level) {
     ASSERT(n != NULL);
     list->first = n->next_free;
     list->count--;
-    release32(&n->level, level);
+    STORE_RELEASE(&n->level, level);
     return n;
 }
 
-/* The node is complete: it may be linked. */
-static void node_ready(order_node *n) {
-    uint64_t version = atomic_load_explicit(&n->version, memory_order_relaxed);
-    ASSERT(version % 2 == 1); /* K3 */
-    release(&n->version, version + 1);
-}
-
-/* Nothing links to the node any more. */
+/* Nothing links to the node any more (K3). */
 static void node_retire(order_pool *p, order_node *n) {
     uint64_t version = atomic_load_explicit(&n->version, memory_order_relaxed);
-    ASSERT(version % 2 == 0); /* K3 */
-    release(&n->version, version + 1);
+    STORE_RELEASE(&n->version, version + 1);
     list_push(relaxed(&n->level) == 0 ? &p->free_leaves : &p->free_inner, n);
 }
 
 static void node_set_prefix(order_node *n, const order_key *k, uint32_t skip) {
-    release32(&n->skip, skip);
+    STORE_RELEASE(&n->skip, skip);
     for (uint32_t i = 0; i < (skip + 7) / 8; i++) {
-        release(&n->prefix[i], load_u64(k->bytes + (size_t)i * 8));
+        STORE_RELEASE(&n->prefix[i], load_u64(k->bytes + (size_t)i * 8));
     }
 }
 
@@ -201,12 +187,11 @@ static order_node *inner_build(order_pool *p, uint32_t level, order_child *child
     }
     node_set_prefix(n, &first, skip);
     for (uint32_t i = 0; i < count; i++) {
-        release(&n->words[i], i == 0 ? 0 : children[i].word);
-        release(&node_links(n)[i], (uintptr_t)children[i].node);
-        release(&node_lows(n)[i], (uintptr_t)children[i].low);
+        STORE_RELEASE(&n->words[i], i == 0 ? 0 : children[i].word);
+        STORE_RELEASE(&node_links(n)[i], (uintptr_t)children[i].node);
+        STORE_RELEASE(&node_lows(n)[i], (uintptr_t)children[i].low);
     }
-    release32(&n->count, count);
-    node_ready(n);
+    STORE_RELEASE(&n->count, count);
     return n;
 }
 
@@ -233,19 +218,19 @@ static bool inner_append(order_node *n, order_node *child, const memtable_entry 
     if (count == n->room || !node_fits(n, &k, &shared)) {
         return false;
     }
-    release(&n->words[count], order_key_word(&k, shared));
-    release(&node_links(n)[count], (uintptr_t)child);
-    release(&node_lows(n)[count], (uintptr_t)low);
-    release32(&n->count, count + 1);
+    STORE_RELEASE(&n->words[count], order_key_word(&k, shared));
+    STORE_RELEASE(&node_links(n)[count], (uintptr_t)child);
+    STORE_RELEASE(&node_lows(n)[count], (uintptr_t)low);
+    STORE_RELEASE(&n->count, count + 1);
     return true;
 }
 
 static void link_replace(key_order *o, const order_path *path, uint32_t level, order_node *n) {
     if (level == path->height) {
-        atomic_store_explicit(&o->root, n, memory_order_release);
+        STORE_RELEASE(&o->root, n);
     } else {
         order_node *parent = path->steps[level + 1].node;
-        release(&node_links(parent)[path->steps[level + 1].at], (uintptr_t)n);
+        STORE_RELEASE(&node_links(parent)[path->steps[level + 1].at], (uintptr_t)n);
     }
 }
 
@@ -279,7 +264,7 @@ static void link_pair(key_order *o, const order_path *path, order_node *left, or
             p->children[0] = (order_child){left, NULL, 0};
             p->children[1] = (order_child){right, low, 0};
             order_node *root = inner_build(p, level, p->children, 2, UINT32_MAX, true);
-            atomic_store_explicit(&o->root, root, memory_order_release);
+            STORE_RELEASE(&o->root, root);
             break;
         }
         order_node *parent = path->steps[level].node;
@@ -341,12 +326,11 @@ static order_node *leaf_build(order_pool *p, const order_pair *pairs, uint32_t s
     order_node *n = node_take(p, 0);
     node_set_prefix(n, k, skip);
     for (uint32_t i = 0; i < count; i++) {
-        release(&n->words[i], pairs[i].word);
-        release(&node_links(n)[i], (uintptr_t)pairs[i].entry);
+        STORE_RELEASE(&n->words[i], pairs[i].word);
+        STORE_RELEASE(&node_links(n)[i], (uintptr_t)pairs[i].entry);
     }
-    release32(&n->sorted, sorted);
-    release32(&n->count, count);
-    node_ready(n);
+    STORE_RELEASE(&n->sorted, sorted);
+    STORE_RELEASE(&n->count, count);
     return n;
 }
 
@@ -427,11 +411,11 @@ static bool leaf_append(order_node *n, const order_key *k, const memtable_entry 
     }
     uint64_t word = order_key_word(k, skip);
     if (sorted == count && (count == 0 || leaf_behind(n, count - 1, word, k))) {
-        release32(&n->sorted, count + 1);
+        STORE_RELEASE(&n->sorted, count + 1);
     }
-    release(&n->words[count], word);
-    release(&node_links(n)[count], (uintptr_t)e);
-    release32(&n->count, count + 1);
+    STORE_RELEASE(&n->words[count], word);
+    STORE_RELEASE(&node_links(n)[count], (uintptr_t)e);
+    STORE_RELEASE(&n->count, count + 1);
     return true;
 }
 
@@ -482,7 +466,7 @@ static bool insert_first(key_order *o, const order_key *k, const memtable_entry 
         return false;
     }
     o->last = leaf_build_one(o->pool, k, first);
-    atomic_store_explicit(&o->root, o->last, memory_order_release);
+    STORE_RELEASE(&o->root, o->last);
     return true;
 }
 

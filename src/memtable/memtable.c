@@ -88,7 +88,7 @@ bool memtable_insert(memtable *m, slice key, const uint64_t hash[2], const recor
     }
     hash_index_put(&m->index, &place, hash[0], e, newest == NULL);
     if (newest != NULL) {
-        atomic_store_explicit(&newest->newer, e, memory_order_release);
+        STORE_RELEASE(&newest->newer, e);
     }
     figures_update(m, record->seq);
     return true;

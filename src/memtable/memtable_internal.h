@@ -9,8 +9,9 @@ _Static_assert(sizeof(void *) == 8, "addresses are packed into words of 64 bits"
 /* Where addresses share a word with something else: they have at most 48 bits. */
 #define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
 
-/* How readers load what the writer may be storing. A test defines MEMTABLE_STEP as a function of
- * its own, which then runs before each such load: as if the writer had gone on just there. */
+/* How the writer stores what readers may be loading, and how they load it. A test defines
+ * MEMTABLE_STEP as a function of its own, which then runs before each of these stores and loads, as
+ * if the other side had gone on just there. */
 #ifdef MEMTABLE_STEP
 void MEMTABLE_STEP(void);
 #else

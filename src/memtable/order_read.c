@@ -53,27 +53,22 @@ typedef struct found_leaf {
     const memtable_entry *low, *high;
 } found_leaf;
 
-/* One attempt; false when the writer took a node out that was looked at. */
-static bool descend(const key_order *o, order_node *root, const order_key *k, bool before,
-                    found_leaf *out) {
-    order_node *n = root;
+/* One attempt; false when the writer took a node out meanwhile. */
+static bool descend(const key_order *o, const order_key *k, bool before, found_leaf *out) {
+    order_node *n = LOAD_ACQUIRE(&o->root);
     uint64_t version = LOAD_ACQUIRE(&n->version);
-    if (version % 2 == 1 || LOAD_ACQUIRE(&o->root) != n) {
+    if (LOAD_ACQUIRE(&o->root) != n) {
         return false;
     }
     *out = (found_leaf){0};
     while (LOAD_ACQUIRE(&n->level) > 0) {
         uint32_t at = node_child_at(n, k, before);
-        order_node *child = node_child(n, at);
         const memtable_entry *low = at > 0 ? node_low(n, at) : out->low;
         const memtable_entry *high =
             at + 1 < LOAD_ACQUIRE(&n->count) ? node_low(n, at + 1) : out->high;
-        if (LOAD_ACQUIRE(&n->version) != version) {
-            return false;
-        }
+        order_node *child = node_child(n, at);
         uint64_t child_version = LOAD_ACQUIRE(&child->version);
-        if (child_version % 2 == 1 || node_child(n, at) != child ||
-            LOAD_ACQUIRE(&n->version) != version) {
+        if (node_child(n, at) != child || LOAD_ACQUIRE(&n->version) != version) {
             return false;
         }
         n = child;
@@ -83,7 +78,7 @@ static bool descend(const key_order *o, order_node *root, const order_key *k, bo
     }
     out->node = n;
     out->version = version;
-    return LOAD_ACQUIRE(&n->version) == version;
+    return true;
 }
 
 /* Copies the leaf's pairs; false when it was taken out meanwhile. */
@@ -113,17 +108,14 @@ static bool copy_leaf(const found_leaf *leaf, order_run *run) {
 bool key_order_read(const key_order *o, slice key, bool before, order_run *run) {
     order_key k;
     order_key_set(&k, key);
-    for (;;) {
-        order_node *root = LOAD_ACQUIRE(&o->root);
-        if (root == NULL) {
-            return false;
-        }
-        found_leaf leaf;
-        if (descend(o, root, &k, before, &leaf) && copy_leaf(&leaf, run)) {
-            (void)order_sort(run->parts[1], run->counts[1], run->scratch);
-            return true;
-        }
+    if (LOAD_ACQUIRE(&o->root) == NULL) {
+        return false;
     }
+    found_leaf leaf;
+    while (!descend(o, &k, before, &leaf) || !copy_leaf(&leaf, run)) {
+    }
+    (void)order_sort(run->parts[1], run->counts[1], run->scratch);
+    return true;
 }
 
 /* --- places in a copy --- */
