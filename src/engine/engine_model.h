@@ -129,6 +129,7 @@ typedef struct world {
     model_scan scans[MODEL_SCANS];
 
     bool retention;     /* this world lets records expire */
+    bool towering;      /* this one lets levels fill up */
     bool faulty;        /* calls may fail: a fault is set, the disk is full or a crash is due */
     bool damaged;       /* reads may say CORRUPT */
     bool remove_failed; /* files may be left over until the store is opened again */

@@ -258,14 +258,20 @@ void model_disk_full(world *w) {
     if (os_free_bytes(w->disk, "/", &free_bytes, &error) != TAPE_OK) {
         world_fail(w, "%s", error.text);
     }
-    os_sim_set_capacity(w->sim, CAPACITY - free_bytes + world_random(w, KIB(300)));
-    world_trace(w, "disk full");
+    uint64_t room = world_random(w, KIB(300));
+    bool kept = w->options.reserve_bytes >= MIB(1); /* appends stop in time, if asked in time */
+    room += kept ? w->options.reserve_bytes + KIB(128) : 0;
+    os_sim_set_capacity(w->sim, CAPACITY - free_bytes + room);
+    world_trace(w, "disk full%s", kept ? " but for the reserve" : "");
     w->faulty = true;
-    size_t steps = 20 + world_random(w, 60);
+    size_t steps = 20 + world_random(w, kept ? 400 : 60);
     for (size_t i = 0; i < steps; i++) {
         world_step(w);
     }
     covered.disk_full++;
+    if (kept && tape_wait(w->db, w->o.count, TAPE_DURABLE, NS_PER_SECOND, &error) != TAPE_OK) {
+        world_fail(w, "the reserve did not keep room for what was accepted: %s", error.text);
+    }
     os_sim_set_capacity(w->sim, CAPACITY);
     if (journal_failure(w->db->journal, &error) != TAPE_OK) {
         world_fail(w, "a full disk has harmed the journal: %s", error.text);

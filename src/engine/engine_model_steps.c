@@ -334,9 +334,11 @@ static bool interrupt(world *w, uint64_t done, uint64_t total) {
     }
     covered.within++;
     w->compacted_bytes = done;
-    if (!w->within && world_chance(w, 40)) {
+    if (!w->within) {
         w->within = true;
-        model_step_within(w);
+        for (size_t steps = world_random(w, 4); steps > 0; steps--) {
+            model_step_within(w);
+        }
         w->within = false;
     }
     w->cancelled = w->cancels && world_chance(w, 10);
@@ -378,10 +380,27 @@ static void compact_wanted(world *w) {
     }
 }
 
+/* As the background does it in idle times. */
+static void settle(world *w) {
+    tape_error error = {0};
+    bool worked = false;
+    if (w->towering) {
+        return;
+    }
+    w->cancels = world_chance(w, 20);
+    w->cancelled = false;
+    world_trace(w, "settle");
+    tape_status status = store_settle(w->db->store, (store_beat){beat, w}, &worked, &error);
+    (void)compacted(w, status, &error);
+}
+
 static void compact_range(world *w) {
     tape_error error = {0};
     tape_compact_options options;
     model_bounds b;
+    if (w->towering && world_chance(w, 90)) {
+        return;
+    }
     w->cancels = world_chance(w, 20);
     w->cancelled = false;
     tape_compact_options_init(&options);
@@ -456,8 +475,13 @@ void model_random_options(world *w) {
     o->memtable_bytes = between(w, KIB(4), KIB(48));
     o->table_bytes = between(w, KIB(2), KIB(24));
     o->upper_share = 0.01 * (double)between(w, 1, 100);
+    if (w->towering) {
+        o->upper_share = 30;
+        o->memtable_bytes = between(w, KIB(4), KIB(12));
+    }
     o->retain_bytes = world_chance(w, 50) ? 0 : UINT64_MAX;
-    o->reserve_bytes = world_chance(w, 50) ? 0 : KIB(256);
+    static const uint64_t reserves[] = {0, KIB(256), MIB(1)};
+    o->reserve_bytes = reserves[world_random(w, COUNT_OF(reserves))];
     o->mapped_files_max = world_chance(w, 60) ? 32768 : (uint32_t)between(w, 1, 6);
     if (world_chance(w, 40)) {
         o->pack_level = (int)between(w, 1, 6);
@@ -493,6 +517,7 @@ static const happening happenings[] = {
     {20, true, flush},
     {80, false, compact_wanted},
     {10, false, compact_range},
+    {5, false, settle},
     {6, false, scrub},
     {3, false, verify},
     {3, true, visit},
@@ -511,7 +536,7 @@ static const happening happenings[] = {
 /* What happens inside a fault: nothing that ends a process or sets another fault. */
 static bool is_plain(const happening *h) {
     return h->within || h->happen == compact_wanted || h->happen == compact_range ||
-           h->happen == scrub || h->happen == verify;
+           h->happen == settle || h->happen == scrub || h->happen == verify;
 }
 
 static void one_of(world *w, bool within, bool plain) {

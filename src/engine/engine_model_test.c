@@ -67,7 +67,7 @@ static void engine_agrees_with_a_trivial_model(void **state) {
         return;
     }
     uint64_t first = 1;
-    uint64_t worlds = 24;
+    uint64_t worlds = 60;
     if (full) {
         first = (uint64_t)time(NULL) * 10000;
         worlds = 4000;
