@@ -1,7 +1,7 @@
 /* memory.c: runs of memory that are freed all at once.
  *
- * Blocks grow from 16 KiB to 2 MiB: a table of a few records stays small, a large one lies in huge
- * pages. A run larger than a block has a block of its own.
+ * The first blocks are small, the others are 2 MiB: a table of a few records stays small, a larger
+ * one lies in huge pages. A run larger than a block has a block of its own.
  *
  * Pages that the system gives for the first time cost more than what is written into them: on a
  * virtual machine most of an insert. So blocks of 2 MiB go from a table that is done to the next
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define BLOCK_BYTES_FIRST KIB(16)
+#define BLOCK_BYTES_SMALL_MAX KIB(256)
 #define BLOCK_BYTES_LARGE OS_HUGE_PAGE_BYTES
 
 struct memory_block {
@@ -101,7 +102,8 @@ static bool add_block(memory *m, size_t size) {
     }
     size_t block_bytes = BLOCK_BYTES_FIRST;
     if (m->head != NULL) {
-        block_bytes = 2 * m->head->size < BLOCK_BYTES_LARGE ? 2 * m->head->size : BLOCK_BYTES_LARGE;
+        block_bytes = 4 * m->head->size;
+        block_bytes = block_bytes <= BLOCK_BYTES_SMALL_MAX ? block_bytes : BLOCK_BYTES_LARGE;
     }
     size_t needed = size + CACHE_LINE_BYTES;
     if (needed > block_bytes) {

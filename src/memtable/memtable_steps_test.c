@@ -12,7 +12,7 @@
 #define KEYS 4000u
 #define BURSTS_MAX 3u
 #define ROUNDS 1500u
-#define INSERTS 3000u
+#define INSERTS 2000u
 
 static struct scene {
     memtable *table;
