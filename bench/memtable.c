@@ -159,6 +159,8 @@ typedef struct walk {
     uint64_t count;
     uint64_t sum;
     bool copy;
+    bool check;
+    record_view last;
     size_t used;
     uint8_t block[65536];
 } walk;
@@ -167,6 +169,14 @@ static void walk_on(void *context, const record_view *record) {
     walk *w = context;
     w->count++;
     w->sum += record->seq;
+    if (w->check) {
+        const record_view *last = &w->last;
+        int order = w->count == 1 ? -1
+                                  : record_key_compare_payloads(record->table, last->payload,
+                                                                record->payload);
+        BENCH_CHECK(order < 0 || (order == 0 && last->seq > record->seq));
+        w->last = *record;
+    }
     if (w->copy) {
         w->used = w->used + record->size > sizeof w->block ? 0 : w->used;
         memcpy(w->block + w->used, record->payload, record->size);
@@ -174,9 +184,11 @@ static void walk_on(void *context, const record_view *record) {
     }
 }
 
-static double walk_all(const load *l, const candidate *subject, const void *table, bool copy) {
+typedef enum walk_kind { LOOK, COPY, CHECK } walk_kind;
+
+static double walk_all(const load *l, const candidate *subject, const void *table, walk_kind kind) {
     static walk w;
-    w = (walk){.copy = copy};
+    w = (walk){.copy = kind == COPY, .check = kind == CHECK};
     int64_t start_ns = bench_now_ns();
     subject->scan(table, (slice){NULL, 0}, UINT64_MAX, walk_on, &w);
     int64_t spent_ns = bench_now_ns() - start_ns;
@@ -218,8 +230,9 @@ static void run_one(load *l, size_t s, bench_histogram *h) {
     bench_push(&results[INSERT_P999], bench_quantile(h, 0.999));
     bench_push(&results[INSERT_MAX], bench_quantile(h, 1));
     bench_push(&results[GET], get_all(l, subject, table, 11));
-    bench_push(&results[SCAN], walk_all(l, subject, table, false));
-    bench_push(&results[FLUSH], walk_all(l, subject, table, true));
+    bench_push(&results[SCAN], walk_all(l, subject, table, LOOK));
+    bench_push(&results[FLUSH], walk_all(l, subject, table, COPY));
+    (void)walk_all(l, subject, table, CHECK);
     bench_push(&results[SEEK], seek_all(l, subject, table, 13));
     bench_push(&results[BYTES], (double)subject->bytes(table) / (double)l->count);
     subject->destroy(table);

@@ -140,10 +140,16 @@ void order_run_seek(order_run *run, slice key) {
     uint32_t shared;
     int order = order_key_compare_prefix(&k, run->prefix, run->skip, &shared);
     for (int part = 0; part < 2; part++) {
+        const order_pair *pairs = run->parts[part];
         uint32_t count = run->counts[part];
-        run->at[part] =
-            order != 0 ? (order < 0 ? 0 : count)
-                       : pairs_seek(run->parts[part], count, order_key_word(&k, run->skip), key);
+        uint32_t at = order < 0 ? 0 : count;
+        if (order == 0) {
+            at = pairs_seek(pairs, count, order_key_word(&k, run->skip), key);
+        }
+        run->at[part] = at;
+        for (uint32_t i = at; i < count && i < at + AHEAD_KEYS; i++) {
+            entry_prefetch(pairs[i].entry);
+        }
     }
 }
 
