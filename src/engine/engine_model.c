@@ -1,5 +1,5 @@
-/* The oracle, the clocks, and how a world fails. See engine_model.h. */
-#include "engine/engine_model.h"
+/* The oracle, the clocks, and how a world fails. See engine_model_testing.h. */
+#include "engine/engine_model_testing.h"
 
 #include <inttypes.h>
 #include <stdio.h>

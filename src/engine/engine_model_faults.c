@@ -1,5 +1,5 @@
-/* What ends a process, fails or lies. See engine_model.h. */
-#include "engine/engine_model.h"
+/* What ends a process, fails or lies. See engine_model_testing.h. */
+#include "engine/engine_model_testing.h"
 
 #include <inttypes.h>
 #include <stdio.h>

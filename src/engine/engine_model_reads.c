@@ -1,5 +1,5 @@
-/* Reads of every kind, each compared with the oracle. See engine_model.h. */
-#include "engine/engine_model.h"
+/* Reads of every kind, each compared with the oracle. See engine_model_testing.h. */
+#include "engine/engine_model_testing.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What happens to a store that is well: appends, waits, flushes, compactions, time. See
- * engine_model.h. */
-#include "engine/engine_model.h"
+ * engine_model_testing.h. */
+#include "engine/engine_model_testing.h"
 
 #include <inttypes.h>
 #include <stdio.h>

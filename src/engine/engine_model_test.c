@@ -1,10 +1,10 @@
 /* The engine against a trivial model of it: random operations, crashes and faults. Every world is
- * one life of a store that follows from its seed (engine_model.h).
+ * one life of a store that follows from its seed (engine_model_testing.h).
  *
  * TAPE_TEST_SEED=n runs the world of that seed alone (TAPE_TEST_WORLDS=m: so many from it on),
  * TAPE_TEST_TRACE=1 tells every step. TAPE_TEST_SCALE=full runs millions of steps
  * from a seed drawn anew, which is printed. */
-#include "engine/engine_model.h"
+#include "engine/engine_model_testing.h"
 
 #include <inttypes.h>
 #include <stdio.h>
