@@ -35,7 +35,7 @@ store_version *version_pin(store *s) {
 
 tape_status version_pin_at(store *s, uint64_t wanted, const tape_table_info *table,
                            store_version **out, uint64_t *at, tape_error *error) {
-    for (;;) {
+    for (uint64_t last = UINT64_MAX;;) {
         /* Before pinning: a version pinned later has everything up to here. The other way round,
          * records up to here could lie in a memtable that became active in between. */
         uint64_t applied = store_applied_seq(s);
@@ -47,7 +47,7 @@ tape_status version_pin_at(store *s, uint64_t wanted, const tape_table_info *tab
         }
         version_unpin(*out);
         *out = NULL;
-        if (wanted <= applied) {
+        if (wanted <= applied || applied == last) { /* the latter: nobody has applied so far yet */
             return error_set(error, TAPE_TOO_OLD,
                              "%s cannot be read at seq %" PRIu64
                              ": older versions were let go, they are whole from seq %" PRIu64
@@ -56,6 +56,7 @@ tape_status version_pin_at(store *s, uint64_t wanted, const tape_table_info *tab
                              table->name, *at, history);
         }
         /* Asked for the newest, and versions older than it went between the two: again. */
+        last = applied;
     }
 }
 
