@@ -495,6 +495,7 @@ static void failed_write_or_sync_stops_the_journal_for_good(void **state) {
             journal *j = make_and_open(disk);
             tape_status status = append_groups(j, 2000, &o, &error);
             assert_int_equal(status, TAPE_FAILED);
+            assert_int_equal(error.status, status);
             assert_true(strlen(error.file) > 0);
             /* The fault is over, the journal stays stopped. */
             uint64_t seq = 0;

@@ -465,6 +465,35 @@ static void history_never_falls(void **state) {
     pthread_mutex_unlock(&w->store->lock);
 }
 
+/* Who compares the store with the journal must not take them for lost, whatever keep_ns says by
+ * then. */
+static void what_was_dropped_of_events_is_known_when_more_is_kept(void **state) {
+    world *w = *state;
+    uint16_t t = TAPE_TABLE_TRADES;
+    w->options.keep_ns[t] = 1;
+    reopen(w);
+    apply(w, 2000);
+    flush(w);
+    compact_all(w, 0);
+    assert_true(stats_of(w).dropped_records > 400);
+    w->options.keep_ns[t] = 0;
+    reopen(w);
+    apply(w, 50);
+    flush(w);
+    for (uint64_t seq = 1; seq <= w->applied; seq++) {
+        record_view view = model_view(&w->model, seq);
+        uint8_t key[RECORD_KEY_BYTES_MAX];
+        uint8_t got[TAPE_RECORD_BYTES_MAX];
+        size_t size = record_key(view.table, view.payload, key);
+        if (view.table->id == t) {
+            assert_int_equal(store_may_lack(w->store, &view), seq <= 2000);
+            tape_status status =
+                fixture_get(w->store, view.table, (slice){key, size}, seq, got, NULL, NULL);
+            assert_int_equal(status, seq <= 2000 ? TAPE_NOT_FOUND : TAPE_OK);
+        }
+    }
+}
+
 static void a_pin_keeps_what_it_shows(void **state) {
     world *w = *state;
     for (uint16_t t = 1; t < STORE_TABLES; t++) {
@@ -615,6 +644,7 @@ int main(void) {
         TEST(packed_levels_are_read_like_others),
         TEST(old_versions_go_and_the_newest_stays),
         TEST(history_never_falls),
+        TEST(what_was_dropped_of_events_is_known_when_more_is_kept),
         TEST(a_pin_keeps_what_it_shows),
         TEST(expired_events_are_not_seen_and_their_files_go),
         TEST(a_damaged_input_stops_its_table_only),

@@ -396,12 +396,9 @@ static uint64_t told_fault(deed_kind deed, const fault_case *c, uint64_t skip) {
         }
     }
     p.flushed_seq = store_flushed_seq(s);
+    /* What a failed sync left readable must not be built upon. */
+    end_process(sim, disk, deed, skip % 2 == 0 ? LOSE_ALL : KILLED_THEN_LOSE_ALL, &p);
     store_close(&s);
-    if (skip % 2 == 0) {
-        lose_power(sim, OS_SIM_POWER_LOSE_ALL);
-    } else {
-        os_sim_process_crash(disk);
-    }
     assert_recovers(sim, deed, &p, c->name, skip);
     os_sim_destroy(&sim);
     return hits;
