@@ -18,6 +18,7 @@ typedef struct cursor {
     /* Of the key behind that one, if it has several versions: its first, and the key's hash. */
     const memtable_entry *ahead;
     uint64_t ahead_hash;
+    bool ahead_asked;   /* for its newest version */
     order_pair pairs[]; /* of `run` */
 } cursor;
 
@@ -79,6 +80,7 @@ static void look_ahead(cursor *c) {
     uint64_t hash[2];
     record_key_hash(key_of(c->ahead, bytes), hash);
     c->ahead_hash = hash[0];
+    c->ahead_asked = false;
     hash_index_prefetch(&c->table->index, hash[0]);
 }
 
@@ -214,7 +216,8 @@ void memtable_cursor_next(memtable_cursor *shown) {
     cursor *c = (cursor *)shown;
     ASSERT(shown->valid);
     if (c->entry->older != NULL) {
-        if (c->ahead != NULL) {
+        if (c->ahead != NULL && !c->ahead_asked) {
+            c->ahead_asked = true;
             hash_index_prefetch_entry(&c->table->index, c->ahead_hash);
         }
         show(c, c->entry->older);

@@ -62,8 +62,8 @@ bool memtable_insert(memtable *m, slice key, const uint64_t hash[2], const recor
     order_place in_order;
     memtable_entry *newest;
     hash_index_prefetch(&m->index, hash[0]);
-    /* Keys are as likely known as the one before: waiting for two lines at once takes half as long.
-     */
+    /* A key is as likely to be known as the one before it. If not, its leaf is fetched as well: to
+     * wait for two lines at once takes half as long. */
     bool found_place = order->adding;
     if (found_place) {
         key_order_find(order, key, &in_order);
@@ -77,11 +77,11 @@ bool memtable_insert(memtable *m, slice key, const uint64_t hash[2], const recor
         return false;
     }
     versions_link(e, newest);
-    /* Readers find the entry from here on. */
     order->adding = newest == NULL;
     if (newest == NULL && !found_place) {
         key_order_find(order, key, &in_order);
     }
+    /* Readers find the entry from here on. */
     if (newest == NULL && !key_order_insert(order, &in_order, e)) {
         memory_give_back(&m->memory, e, ALIGN_UP(sizeof *e + e->size, ENTRY_ALIGN));
         return false;
