@@ -147,12 +147,14 @@ static bool share_keys(const table_file *a, const table_file *b) {
     return slice_compare(max_key(a), min_key(b)) >= 0 && slice_compare(max_key(b), min_key(a)) >= 0;
 }
 
-/* Newer sources first: a lower level, at level 0 a higher seq. */
+/* Newer sources first: a lower level, at level 0 a higher seq; in the levels below, of two files
+ * with versions of one key the one that stands before the other. */
 static bool is_newer(const input *a, const input *b) {
     if (a->level != b->level) {
         return a->level < b->level;
     }
-    return a->level == 0 && a->file->info.max_seq > b->file->info.max_seq;
+    return a->level == 0 ? a->file->info.max_seq > b->file->info.max_seq
+                         : ends_before(a->file, b->file);
 }
 
 static int compare_start(const void *a, const void *b) {
