@@ -276,6 +276,7 @@ void world_create(world *w, uint64_t seed) {
     realtime = &w->now_ns;
     chance = seed;
     w->retention = world_chance(w, 40);
+    w->trimmed = world_chance(w, 60);
     w->towering = world_chance(w, 25);
     w->sim = os_sim_create(seed);
     w->disk = os_sim_process_start(w->sim);

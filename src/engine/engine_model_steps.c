@@ -301,6 +301,34 @@ static void stats(world *w) {
     }
 }
 
+/* Brings up columns and SQL, which from then on follow: they have every record, whatever expired
+ * for point reads, unless the journal was trimmed before. */
+static void look_at_columns(world *w) {
+    tape_stats s = {.size_bytes = sizeof s};
+    tape_error error = {0};
+    uint64_t counts[TAPE_TABLE_COUNT + 1] = {0};
+    if (!model_settle(w)) {
+        return;
+    }
+    world_trace(w, "columns");
+    if (!world_ok(w, tape_stats_read(w->db, true, &s, &error), &error, "columns")) {
+        return;
+    }
+    for (uint64_t seq = 1; seq <= w->o.count; seq++) {
+        counts[w->o.records[seq - 1].table]++;
+    }
+    for (uint16_t t = 1; t <= TAPE_TABLE_COUNT; t++) {
+        if (s.rows[t] > counts[t] || (s.rows[t] < counts[t] && (!w->trimmed || !w->retention))) {
+            world_fail(w, "columns of %s: %" PRIu64 " rows of %" PRIu64, record_table(t)->name,
+                       s.rows[t], counts[t]);
+        }
+    }
+    if (s.queryable != w->o.count) {
+        world_fail(w, "columns: up to %" PRIu64 " of %" PRIu64, s.queryable, w->o.count);
+    }
+    covered.columns++;
+}
+
 /* --- to disk --- */
 
 static void checkpoint(world *w) {
@@ -479,7 +507,7 @@ void model_random_options(world *w) {
         o->upper_share = 30;
         o->memtable_bytes = between(w, KIB(4), KIB(12));
     }
-    o->retain_bytes = world_chance(w, 50) ? 0 : UINT64_MAX;
+    o->retain_bytes = w->trimmed && world_chance(w, 70) ? 0 : UINT64_MAX;
     static const uint64_t reserves[] = {0, KIB(256), MIB(1)};
     o->reserve_bytes = reserves[world_random(w, COUNT_OF(reserves))];
     o->mapped_files_max = world_chance(w, 60) ? 32768 : (uint32_t)between(w, 1, 6);
@@ -520,6 +548,7 @@ static const happening happenings[] = {
     {5, false, settle},
     {6, false, scrub},
     {3, false, verify},
+    {1, false, look_at_columns},
     {3, true, visit},
     {6, false, model_reopen},
     {1, false, model_read_only},

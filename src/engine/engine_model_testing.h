@@ -129,6 +129,7 @@ typedef struct world {
     model_scan scans[MODEL_SCANS];
 
     bool retention;     /* this world lets records expire */
+    bool trimmed;       /* this one's journal does not keep everything */
     bool towering;      /* this one lets levels fill up */
     bool faulty;        /* calls may fail: a fault is set, the disk is full or a crash is due */
     bool damaged;       /* reads may say CORRUPT */
@@ -150,6 +151,7 @@ typedef struct coverage {
     uint64_t lies, lies_refused, lies_harmless;
     uint64_t gets, many, scans, scan_rows, views, too_old;
     uint64_t flushes, compactions, cancelled, moves, dropped, within;
+    uint64_t columns;
     uint64_t level_files[7];
     uint64_t most_files;
 } coverage;
