@@ -75,7 +75,7 @@ typedef struct tape_open_options {
     int64_t keep_ns[TAPE_TABLE_COUNT + 1];
     uint64_t table_bytes; /* size of table files below level 0; default 64 MiB */
     double upper_share;   /* what lies above a table's last level goes into it when it takes this
-                             share of its bytes: more room spent, less rewritten; default 0.2 */
+                             share of its bytes: more room spent, less rewritten; default 0.3 */
     int pack_level;       /* table files from this level on are packed; default 0: none */
     tape_pack pack;       /* how; default TAPE_PACK_LZ4 */
     uint32_t mapped_files_max; /* table files kept mapped; default 32768 */

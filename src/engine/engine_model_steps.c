@@ -356,6 +356,14 @@ static void flush(world *w) {
     }
 }
 
+/* The background compacts nothing while the disk is short of half the reserve. */
+static bool disk_is_low(const world *w) {
+    uint64_t free_bytes = 0;
+    return w->options.reserve_bytes > 0 &&
+           os_free_bytes(w->disk, "/", &free_bytes, NULL) == TAPE_OK &&
+           free_bytes < w->options.reserve_bytes / 2;
+}
+
 static bool interrupt(world *w, uint64_t done, uint64_t total) {
     if (done > total) {
         world_fail(w, "compaction: %" PRIu64 " of %" PRIu64 " bytes", done, total);
@@ -369,7 +377,7 @@ static bool interrupt(world *w, uint64_t done, uint64_t total) {
         }
         w->within = false;
     }
-    w->cancelled = w->cancels && world_chance(w, 10);
+    w->cancelled = (w->cancels && world_chance(w, 10)) || disk_is_low(w);
     return !w->cancelled;
 }
 
@@ -398,6 +406,9 @@ static bool compacted(world *w, tape_status status, const tape_error *error) {
 static void compact_wanted(world *w) {
     tape_error error = {0};
     bool worked = false;
+    if (disk_is_low(w)) {
+        return;
+    }
     w->cancels = world_chance(w, 20);
     w->cancelled = false;
     double score = store_compaction_score(w->db->store);
@@ -412,7 +423,7 @@ static void compact_wanted(world *w) {
 static void settle(world *w) {
     tape_error error = {0};
     bool worked = false;
-    if (w->towering) {
+    if (w->towering || disk_is_low(w)) {
         return;
     }
     w->cancels = world_chance(w, 20);

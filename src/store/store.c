@@ -7,7 +7,7 @@
 
 #define MEMTABLE_BYTES_DEFAULT MIB(128)
 #define TABLE_BYTES_DEFAULT MIB(64)
-#define UPPER_SHARE_DEFAULT 0.2
+#define UPPER_SHARE_DEFAULT 0.3
 #define MAPPED_MAX_DEFAULT 32768u
 
 /* --- open and close --- */

@@ -31,7 +31,7 @@ typedef struct store_options {
     uint64_t memtable_bytes;  /* switch to a new memtable at this size; 0: 128 MiB */
     uint64_t table_bytes;     /* size of a table file below level 0; 0: 64 MiB */
     double upper_share;       /* files above a table's last level are merged into it when they take
-                                 this share of it; 0: 0.2 */
+                                 this share of it; 0: 0.3 */
     uint32_t pack_level;      /* levels from here on are packed with pack_codec; 0: none */
     uint16_t pack_codec;      /* an sstable_codec */
     uint32_t compact_threads; /* that share a compaction on demand; 0: one */
