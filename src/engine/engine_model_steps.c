@@ -472,12 +472,17 @@ static void compact_range(world *w) {
     }
 }
 
+static bool scrub_beat(void *context, uint64_t bytes, uint64_t done, uint64_t total) {
+    (void)bytes;
+    (void)interrupt(context, done, total);
+    return true;
+}
+
 static void scrub(world *w) {
     tape_error error = {0};
     bool worked = false;
-    w->cancels = false;
     world_trace(w, "scrub");
-    tape_status status = store_scrub(w->db->store, (store_beat){beat, w}, &worked, &error);
+    tape_status status = store_scrub(w->db->store, (store_beat){scrub_beat, w}, &worked, &error);
     (void)world_ok(w, status, &error, "scrub");
 }
 
