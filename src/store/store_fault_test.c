@@ -39,6 +39,7 @@ static store_options options_of(os_disk *disk, deed_kind deed) {
                        .dir = DIR,
                        .store_id = fixture_store_id,
                        .table_bytes = KIB(3),
+                       .compact_threads = deed == WHOLE ? 3 : 0,
                        .mapped_max = deed == RANGE ? 1 : 0};
     if (deed == RETENTION) {
         o.keep_ns[TAPE_TABLE_ORDERS] = 1; /* everything but the newest may go */
