@@ -4,7 +4,8 @@
  * full, that the kernel's write-back has begun, and that the disk and the store's cursor set the
  * pace; what is counted then is the rate at which records become durable and applied. Then appends
  * at 80 % of that rate, each timed from when it was due (no coordinated omission): 20 seconds by
- * default, 10 minutes with BENCH_LONG=1, or as long as the disk has room for.
+ * default, or as long as the disk has room for; 10 minutes with BENCH_LONG=1, where ticks expire
+ * from the store after a while, so that the disk has room.
  *
  * The device's part in a pause is told by the p99.9 of raw syncs, taken before and after. */
 #include "peers.h"
@@ -20,6 +21,7 @@
 #define SHARE 0.8
 #define RAW_SYNCS 2000
 #define RETAIN_BYTES BENCH_GIB(1)
+#define LONG_KEEP_SECONDS 30
 /* A tick in table files; and what the rest of the store takes. */
 #define DISK_BYTES_PER_RECORD 160u
 #define DISK_BYTES_BESIDES BENCH_GIB(8)
@@ -171,7 +173,8 @@ static void print_rows(double sustained, double fill, double seconds, const benc
         .peer = "raw fdatasync p99.9",
         .peer_settings = "pwrite of 128 B and fdatasync in a file that is written already, before "
                          "and after",
-        .tape_settings = "journal kept: 1 GiB",
+        .tape_settings = bench_long() ? "journal kept: 1 GiB, ticks kept: 30 s"
+                                      : "journal kept: 1 GiB",
         .tape = &longest,
         .beside = &raw_tail,
         .ratio = BENCH_TAPE_BY_PEER,
@@ -189,6 +192,9 @@ int main(void) {
     tape_open_options options;
     tape_open_options_init(&options);
     options.retain_bytes = RETAIN_BYTES;
+    if (bench_long()) {
+        options.keep_ns[TAPE_TABLE_TICKS] = LONG_KEEP_SECONDS * BENCH_SECOND_NS;
+    }
     tape *db = bench_store_open("sustained.tape", &options);
     raw_file *raw = raw_create(bench_path("sustained.raw"), BENCH_MIB(64));
     bench_histogram *raw_times = bench_histogram_create(1);
@@ -207,7 +213,7 @@ int main(void) {
 
     int64_t duration_ns = seconds_ns(bench_long() ? LONG_SECONDS : SHORT_SECONDS);
     int64_t fits_ns = fitting_ns(sustained * SHARE);
-    if (fits_ns < duration_ns) {
+    if (fits_ns < duration_ns && !bench_long()) {
         bench_say("the disk has room for %.0f s of this", (double)fits_ns / 1e9);
         duration_ns = fits_ns;
     }
