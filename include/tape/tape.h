@@ -55,13 +55,18 @@ TAPE_API tape_status tape_create(const char *dir, const tape_create_options *opt
 
 typedef enum tape_pack { TAPE_PACK_NONE = 0, TAPE_PACK_LZ4 = 1, TAPE_PACK_ZSTD = 2 } tape_pack;
 
+typedef enum tape_archive_codec {
+    TAPE_ARCHIVE_ZSTD = 0,
+    TAPE_ARCHIVE_SNAPPY = 1
+} tape_archive_codec;
+
 typedef struct tape_open_options {
     size_t size_bytes;
     uint64_t window_bytes;   /* live window: a power of two from 8 MiB; default 256 MiB, less where
                                 shared memory is small */
     uint64_t memtable_bytes; /* default 128 MiB */
-    uint64_t columns_bytes_max;  /* memory for hot columns, beyond which SQL answers NO_MEMORY;
-                                    default 4 GiB */
+    uint64_t columns_bytes_max;  /* memory for hot columns; rows go to the archive when half of it
+                                    is in use; default 2 GiB */
     uint64_t query_memory_bytes; /* memory for running queries; default 2 GiB */
     uint64_t retain_bytes;       /* journal kept on disk past the checkpoint; default: all of it */
     int journal_cpu;             /* core the journal writer is bound to; -1 (default): none */
@@ -86,6 +91,21 @@ typedef struct tape_open_options {
     uint64_t reserve_bytes; /* appends are refused with NO_SPACE while the disk has less free
                                than this, so that what was accepted can always be written;
                                default (UINT64_MAX) 64 MiB and two segments, 0: never */
+    /* SQL: history as Parquet files under DIR/archive, by table and day. */
+    bool archive_by_hand;          /* only tape_archive archives; when the hot columns are full SQL
+                                      falls behind with NO_MEMORY; default false */
+    int archive_threads;           /* that write Parquet; default 1 */
+    uint64_t archive_memory_bytes; /* for sorting; default 1 GiB */
+    tape_archive_codec archive_codec; /* default zstd */
+    int64_t day_begins_ns; /* a day begins this long before midnight UTC, 0 (default) to 23 h: 8 h
+                              for midnight in Shanghai, 11 h for its night session */
+    /* By table id: archived rows (of entity tables: superseded versions) may go this long after
+     * their day. 0 (default): never. */
+    int64_t archive_keep_ns[TAPE_TABLE_COUNT + 1];
+    uint32_t queries_max;        /* statements that run at once, others wait for their turn;
+                                    default 0: four per core */
+    uint64_t result_cache_bytes; /* results kept for statements that come again while what they
+                                    read has not changed; default 64 MiB, 0: none */
 } tape_open_options;
 TAPE_API void tape_open_options_init(tape_open_options *options);
 
@@ -248,23 +268,124 @@ struct ArrowArrayStream {
 };
 #endif
 
+/* Values of statements' parameters, and what functions of your own work on. */
+typedef enum tape_type {
+    TAPE_TYPE_BOOL = 1, /* BOOLEAN */
+    TAPE_TYPE_INT64,    /* BIGINT */
+    TAPE_TYPE_UINT64,   /* UBIGINT */
+    TAPE_TYPE_DOUBLE,   /* DOUBLE */
+    TAPE_TYPE_TEXT,     /* VARCHAR, UTF-8 */
+    TAPE_TYPE_TIME,     /* TIMESTAMP_NS: ns since 1970, UTC */
+} tape_type;
+
+typedef struct tape_text {
+    const char *data; /* not terminated */
+    size_t size_bytes;
+} tape_text;
+
+typedef struct tape_value {
+    tape_type type;
+    bool is_null;
+    union {
+        bool boolean;
+        int64_t int64; /* TAPE_TYPE_INT64 and TAPE_TYPE_TIME */
+        uint64_t uint64;
+        double real;
+        tape_text text;
+    };
+} tape_value;
+
 typedef struct tape_query_options {
     size_t size_bytes;
     uint64_t at;        /* see records with seq <= at; 0 (default): everything at `level` */
     tape_level level;   /* default TAPE_WRITTEN */
-    int64_t timeout_ns; /* for the statement's execution; default: none */
+    int64_t timeout_ns; /* for the statement's execution and its turn; default: none */
     /* Asked about 20 times a second while the statement runs, by another thread: true stops it with
      * CANCELLED. Default: NULL. It is not called once the stream is released. */
     bool (*cancelled)(void *context);
     void *cancel_context;
+    /* Values for $1, $2, ...; used during the call only. Default: none. */
+    const tape_value *params;
+    size_t param_count;
+    /* Told, by the thread that reads the stream's first batch or by another, what share of the
+     * statement is done, 0 to 1; about 10 times a second. Default: NULL. */
+    void (*progress)(void *context, double share);
+    void *progress_context;
+    bool no_cache; /* run it even if its result is kept from before; default false */
 } tape_query_options;
 TAPE_API void tape_query_options_init(tape_query_options *options);
 
 /* Runs one read-only statement in DuckDB's dialect. Every table shows exactly the records with
- * seq <= S for one S fixed at the start. SQL (text is DuckDB's, in one line), FORBIDDEN, NO_MEMORY,
- * TIMEOUT. The stream is the caller's: release it (before tape_close). One thread at a time. */
+ * seq <= S for one S fixed at the start. Statements are prepared once and kept by their text, so
+ * use parameters for what changes. SQL (text is DuckDB's, in one line), FORBIDDEN, NO_MEMORY,
+ * TIMEOUT, TOO_OLD (versions at that seq were let go). The stream is the caller's: release it
+ * (before tape_close). One thread at a time. */
 TAPE_API tape_status tape_query(tape *db, const char *sql, const tape_query_options *options,
                                 struct ArrowArrayStream *out, tape_error *error) TAPE_CHECKED;
+
+/* --- functions of your own in SQL --- */
+
+/* Rows of an argument: `values` is an array by type: bool, int64_t (INT64, TIME), uint64_t, double,
+ * tape_text. Bit i % 64 of valid[i / 64] tells that value i is not NULL; `valid` NULL: none is. */
+typedef struct tape_vector {
+    tape_type type;
+    const void *values;
+    const uint64_t *valid;
+} tape_vector;
+
+/* Where results go. Every row is set once, in any order. Text is copied. */
+typedef struct tape_results tape_results;
+TAPE_API void tape_results_set_null(tape_results *results, size_t row);
+/* For BOOL, INT64, UINT64, DOUBLE, TIME: the array to write to; rows left alone are undefined. */
+TAPE_API void *tape_results_values(tape_results *results);
+TAPE_API void tape_results_set_text(tape_results *results, size_t row, const char *data,
+                                    size_t size_bytes);
+
+/* A function of rows: result[i] = f(arguments[0][i], ...). A row with a NULL among its arguments is
+ * NULL and its result ignored, unless `takes_null`. Called by several threads at once. A status
+ * other than OK stops the statement with the error's text. */
+typedef struct tape_function {
+    size_t size_bytes;
+    const char *name; /* letters, digits, _; lower case */
+    const tape_type *arguments;
+    size_t argument_count;
+    tape_type result;
+    bool takes_null;
+    bool changes; /* may give another result for the same arguments */
+    tape_status (*call)(void *context, const tape_vector *arguments, size_t rows,
+                        tape_results *results, tape_error *error);
+    void *context;
+} tape_function;
+
+/* An aggregate. A state is `state_bytes` of memory, zeroed, aligned to 8. update adds row i to
+ * states[i]; combine adds each source to its target and may empty the source; finish gives the
+ * result of states[i] to row i; destroy (may be NULL) frees what a state holds. NULL arguments are
+ * left out unless `takes_null`. */
+typedef struct tape_aggregate {
+    size_t size_bytes;
+    const char *name;
+    const tape_type *arguments;
+    size_t argument_count;
+    tape_type result;
+    bool takes_null;
+    size_t state_bytes;
+    tape_status (*update)(void *context, const tape_vector *arguments, size_t rows, void **states,
+                          tape_error *error);
+    tape_status (*combine)(void *context, void **sources, void **targets, size_t count,
+                           tape_error *error);
+    tape_status (*finish)(void *context, void **states, size_t count, tape_results *results,
+                          tape_error *error);
+    void (*destroy)(void *context, void **states, size_t count);
+    void *context;
+} tape_aggregate;
+
+/* Makes a function known to statements that start from then on, as long as the store is open. The
+ * struct and what it points to stay the caller's until tape_close. EXISTS: there is a function of
+ * that name; INVALID. */
+TAPE_API tape_status tape_add_function(tape *db, const tape_function *function,
+                                       tape_error *error) TAPE_CHECKED;
+TAPE_API tape_status tape_add_aggregate(tape *db, const tape_aggregate *aggregate,
+                                        tape_error *error) TAPE_CHECKED;
 
 /* Writes a stream as one Parquet file (replacing it) and releases the stream. *rows may be NULL. */
 TAPE_API tape_status tape_write_parquet(struct ArrowArrayStream *stream, const char *path,
@@ -345,6 +466,22 @@ TAPE_API void tape_compact_options_init(tape_compact_options *options);
 TAPE_API tape_status tape_compact(tape *db, const tape_compact_options *options,
                                   tape_error *error) TAPE_CHECKED;
 
+typedef struct tape_archive_options {
+    size_t size_bytes;
+    /* "2024-08-08": afterwards puts all files of that day together, for good. Default NULL. */
+    const char *date;
+    /* Told now and then how many rows of how many are done; false stops with CANCELLED. Default
+     * NULL. */
+    bool (*progress)(void *context, uint64_t done_rows, uint64_t total_rows);
+    void *context;
+} tape_archive_options;
+TAPE_API void tape_archive_options_init(tape_archive_options *options);
+
+/* Archives every record written so far: waits until it is committed, writes Parquet files, lets the
+ * hot columns go. Appends and queries go on. */
+TAPE_API tape_status tape_archive(tape *db, const tape_archive_options *options,
+                                  tape_error *error) TAPE_CHECKED;
+
 typedef struct tape_stats {
     size_t size_bytes; /* set by the caller */
     uint64_t written, durable, committed, applied, queryable, archived, oldest; /* seq */
@@ -373,6 +510,14 @@ typedef struct tape_stats {
     uint64_t scrubbed_bytes, scrub_findings, damaged_reads;
     uint64_t views; /* open now */
     uint64_t gets, filter_negatives, filter_false_positives;
+    /* SQL and the archive. Counters are since the store was opened. */
+    uint64_t columns_lag;   /* records written and not yet queryable */
+    int64_t columns_lag_ns; /* age of the oldest of them; 0: none */
+    uint64_t archive_files;
+    uint64_t archive_takes, archive_merges, archive_expired_files, archive_findings;
+    int64_t archive_ns; /* time spent archiving and merging */
+    uint64_t queries, queries_from_store, queries_from_cache;
+    uint64_t queries_running, queries_waiting;
 } tape_stats;
 /* `wait_queryable` is for callers who want `queryable` and `rows` to have reached `written`. */
 TAPE_API tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out,

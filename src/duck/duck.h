@@ -23,8 +23,16 @@ typedef struct duck_options {
      */
     const char *const *paths;
     size_t path_count;
-    /* Offered to SQL as tape_scan(table, newest): a row per record with seq <= the session's seq,
-     * of an entity table only the newest per key when `newest`. NULL: no such function. */
+    /* Directories whose files statements may read or write too. */
+    const char *const *directories;
+    size_t directory_count;
+    /* Offered to SQL, by what a session sees (duck_session_see); NULL: no such functions.
+     *   tape_scan(table, 'all')         rows with after < seq <= S
+     *   tape_scan(table, 'newest')      of an entity table: those that nothing superseded up to S
+     *   tape_scan(table, 'superseded')  the others, with a last column superseded_by UBIGINT
+     *   tape_newest(table, seq)         whether an archived row was not superseded up to S
+     *   tape_superseded_by(table, seq)  what superseded an archived row up to S, or NULL
+     *   tape_superseded(table)          pairs (seq, superseded_by), after < superseded_by <= S */
     const columns *columns;
     /* Offered to SQL as tape_status(); NULL: no such function. Any thread. */
     void (*stats)(void *context, tape_stats *out);
@@ -38,8 +46,14 @@ void duck_close(duck **d);
 /* Any thread; the sessions of one database run side by side. */
 tape_status duck_session_open(duck *d, duck_session **out, tape_error *error) TAPE_CHECKED;
 void duck_session_close(duck_session **s);
-/* What tape_scan shows to statements that start from here on. */
-void duck_session_see(duck_session *s, uint64_t seq);
+/* What the functions over the columns show to statements that start from here on: S and `after`. */
+void duck_session_see(duck_session *s, uint64_t after, uint64_t seq);
+/* What statements that start from here on want of a table: tape_scan may leave out rows that fail
+ * it. The hint and its texts stay the caller's until it is replaced; NULL: everything. */
+void duck_session_hint(duck_session *s, uint16_t table, const columns_hint *hint);
+/* Sets a variable (getvariable) to a text. */
+tape_status duck_session_set(duck_session *s, const char *name, const char *text,
+                             tape_error *error) TAPE_CHECKED;
 /* Stops the statement that is running, if one is: it fails with CANCELLED. Any thread. */
 void duck_session_interrupt(duck_session *s);
 /* Share of the running statement that is done, 0 to 1, or -1 when unknown. Any thread. */
@@ -59,8 +73,21 @@ tape_status duck_session_each(duck_session *s, const char *sql,
 tape_status duck_session_parse(duck_session *s, const char *sql, size_t size, char **tree,
                                tape_error *error) TAPE_CHECKED;
 
-/* Starts one statement and streams its result: at most about 1 MiB of it waits for the reader. A
- * session can start the next statement once the result is closed. */
+/* A statement that was bound and planned once, to be run any number of times, one at a time. What
+ * it scans is what the session sees when a run starts; variables count as they were when it was
+ * prepared. Close it before its session. */
+typedef struct duck_statement duck_statement;
+tape_status duck_statement_prepare(duck_session *s, const char *sql, duck_statement **out,
+                                   tape_error *error) TAPE_CHECKED;
+size_t duck_statement_params(const duck_statement *st);
+void duck_statement_close(duck_statement **st);
+
+/* Starts a statement with a value for each of its parameters ($1 is params[0]) and streams its
+ * result: at most about 1 MiB of it waits for the reader. A session can start the next statement
+ * once the result is closed. SQL when the number of params is another. */
+tape_status duck_statement_start(duck_statement *st, const tape_value *params, size_t param_count,
+                                 duck_result **out, tape_error *error) TAPE_CHECKED;
+/* The same for a statement that runs once. */
 tape_status duck_session_start(duck_session *s, const char *sql, duck_result **out,
                                tape_error *error) TAPE_CHECKED;
 /* Stops the statement if it still runs. */
@@ -113,6 +140,15 @@ tape_status duck_result_next(duck_result *r, size_t *rows, tape_error *error) TA
 void duck_result_value(const duck_result *r, size_t column, size_t row, duck_value *out);
 /* An element of a DUCK_LIST column. */
 void duck_result_element(const duck_result *r, size_t column, uint64_t index, duck_value *out);
+
+/* --- functions of the user's --- */
+
+/* Makes a function known to every statement that starts from here on. The struct and its texts stay
+ * the caller's until duck_close. EXISTS when there is one of that name. */
+tape_status duck_add_function(duck *d, const tape_function *function,
+                              tape_error *error) TAPE_CHECKED;
+tape_status duck_add_aggregate(duck *d, const tape_aggregate *aggregate,
+                               tape_error *error) TAPE_CHECKED;
 
 /* --- Parquet out --- */
 
