@@ -61,7 +61,7 @@ uint64_t archive_seq(const archive *a);
 /* --- writing: one call at a time (others wait), beside any number of views --- */
 
 /* How whoever lends a thread keeps it in bounds; false stops the work: CANCELLED. `done` of `total`
- * rows. May be NULL. */
+ * rows (of a scrub: bytes of the file). May be NULL. */
 typedef struct archive_beat {
     bool (*beat)(void *context, uint64_t done, uint64_t total);
     void *context;

@@ -32,7 +32,7 @@ void engine_rest(const tape *db, worker *w, uint32_t word, int64_t until_ns, boo
 }
 
 /* A cursor that cannot go on says so in the log once; those who need it get the error. */
-static bool follow(tape *db, cursor *c, const char *what) {
+static bool follow(cursor *c, const char *what) {
     bool moved = false;
     tape_error error;
     if (c->j == NULL || atomic_load_explicit(&c->failed, memory_order_acquire) != 0) {
@@ -40,7 +40,9 @@ static bool follow(tape *db, cursor *c, const char *what) {
     }
     tape_status status = cursor_step(c, &moved, &error);
     if (status == TAPE_BUSY) {
-        engine_wake(&db->flusher);
+        /* Whoever waits for the cursor is told what keeps it. */
+        tape_status ignored = c->sink.relieve(c->sink.context, NULL);
+        (void)ignored;
     } else if (status != TAPE_OK) {
         log_line(LOG_ERROR, "%s stopped following the journal: %s", what, error.text);
     }
@@ -51,9 +53,9 @@ static void run_follower(void *argument) {
     tape *db = argument;
     int64_t pause_ns = IDLE_PAUSE_MIN_NS;
     while (!engine_stopping(db)) {
-        bool moved = follow(db, &db->store_cursor, "the store");
+        bool moved = follow(&db->store_cursor, "the store");
         if (atomic_load_explicit(&db->columns_live, memory_order_acquire)) {
-            moved |= follow(db, &db->columns_cursor, "the columns");
+            moved |= follow(&db->columns_cursor, "the columns");
         }
         if (store_wants_flush(db->store)) {
             engine_wake(&db->flusher);
@@ -179,6 +181,10 @@ tape_status engine_start(tape *db, tape_error *error) {
         status = os_thread_start(&db->compactor.thread, "tape-compact", -1, engine_run_compactor,
                                  db, error);
     }
+    if (status == TAPE_OK) {
+        status = os_thread_start(&db->archiver.thread, "tape-archive", -1, engine_run_archiver, db,
+                                 error);
+    }
     if (status == TAPE_OK && upkeep && db->options.scrub_bytes_per_second > 0) {
         status =
             os_thread_start(&db->scrubber.thread, "tape-scrub", -1, engine_run_scrubber, db, error);
@@ -188,7 +194,7 @@ tape_status engine_start(tape *db, tape_error *error) {
 
 void engine_stop(tape *db) {
     atomic_store_explicit(&db->stop, 1, memory_order_release);
-    worker *workers[] = {&db->flusher, &db->compactor, &db->scrubber};
+    worker *workers[] = {&db->flusher, &db->compactor, &db->scrubber, &db->archiver};
     for (size_t i = 0; i < COUNT_OF(workers); i++) {
         engine_wake(workers[i]);
     }

@@ -3,6 +3,7 @@
 #ifndef ENGINE_H
 #define ENGINE_H
 
+#include "archive/archive.h"
 #include "columns/columns.h"
 #include "journal/journal.h"
 #include "query/query.h"

@@ -23,12 +23,24 @@ struct tape {
     store *store;
     cursor store_cursor;
 
-    /* Columns and SQL come up at the first query. */
-    pthread_mutex_t columns_mutex;
-    _Atomic bool columns_live;
+    /* SQL comes up at the first statement, the columns when one needs them. */
+    pthread_mutex_t columns_mutex; /* for bringing them up */
+    _Atomic bool query_live;       /* columns exist and query is open */
+    _Atomic bool columns_live;     /* the columns' cursor is open */
     columns *columns;
     cursor columns_cursor;
     query *query;
+    _Atomic uint64_t rebuilt_seq;   /* up to here the columns come from what the store keeps */
+    _Atomic int64_t columns_lag_ns; /* how old the last record was when it became queryable */
+
+    archive *archive;
+    bool archive_attached;         /* guarded by columns_mutex */
+    pthread_mutex_t archive_mutex; /* one take at a time */
+    pthread_mutex_t pin_mutex;     /* guards archive_pin */
+    store_pin *archive_pin;        /* at the archive's seq, or NULL while it is empty */
+    pthread_mutex_t archive_failure_mutex;
+    tape_error archive_failure;      /* guarded by it */
+    _Atomic uint32_t archive_failed; /* the status in it: the last take failed; or 0 */
 
     pthread_mutex_t unique_mutex; /* one TAPE_UNIQUE append at a time */
     buffer unique_scratch;        /* guarded by it */
@@ -45,6 +57,7 @@ struct tape {
     worker flusher;
     worker compactor;
     worker scrubber;
+    worker archiver;
     _Atomic uint32_t stop;
 
     void (*on_close)(void *);
@@ -83,6 +96,20 @@ void engine_rest(const tape *db, worker *w, uint32_t word, int64_t until_ns, boo
 /* Room in the memtables for the store's cursor: OK when it will come, or why it will not. */
 tape_status engine_relieve(tape *db, tape_error *error) TAPE_CHECKED;
 
+/* --- history.c --- */
+/* Opens the archive, and pins the store where it ends. */
+tape_status engine_archive_open(tape *db, const uint8_t *store_id, tape_error *error) TAPE_CHECKED;
+void engine_archive_close(tape *db);
+/* Archives every record up to `seq`, the last of an append, committed and in the columns, and drops
+ * the hot rows. */
+tape_status engine_archive(tape *db, uint64_t seq, archive_beat beat,
+                           tape_error *error) TAPE_CHECKED;
+/* False once the store is being closed; the context is the handle. */
+bool engine_archive_beat(void *db, uint64_t done, uint64_t total);
+/* Room in the columns for their cursor: OK when it will come, or why it will not. */
+tape_status engine_relieve_columns(tape *db, tape_error *error) TAPE_CHECKED;
+void engine_run_archiver(void *db);
+
 /* --- upkeep.c --- */
 void engine_run_compactor(void *db);
 void engine_run_scrubber(void *db);
@@ -93,7 +120,7 @@ tape_status engine_append(tape *db, const tape_record *records, size_t count,
 tape_status engine_append_unique(tape *db, const tape_record *records, size_t count,
                                  const tape_append_options *options, tape_append_result *result,
                                  tape_error *error) TAPE_CHECKED;
-/* Brings columns and SQL up, and the columns to `seq`. */
+/* Brings the columns up, and to `seq`. */
 tape_status engine_columns_reach(tape *db, uint64_t seq, int64_t deadline_ns,
                                  tape_error *error) TAPE_CHECKED;
 

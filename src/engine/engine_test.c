@@ -382,12 +382,14 @@ static void memory_limit_of_columns_stops_sql_and_nothing_else(void **state) {
     tape_open_options_init(&options);
     options.window_bytes = MIB(8);
     options.columns_bytes_max = MIB(2);
+    options.archive_by_hand = true;
     tape *db = open_with(f->dir, &options);
     append_trades(db, 1, 60000, TAPE_WRITTEN);
     struct ArrowArrayStream stream;
     tape_error error = {0};
     assert_int_equal(tape_query(db, "SELECT count(*) FROM trades", NULL, &stream, &error),
                      TAPE_NO_MEMORY);
+    assert_non_null(strstr(error.text, "columns_bytes_max"));
     append_trades(db, 60001, 10, TAPE_DURABLE);
     const char *key[] = {"t60010"};
     tape_trade trade;

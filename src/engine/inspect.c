@@ -36,6 +36,43 @@ static void stats_of_store(tape_stats *out, const store_stats *ss) {
     out->filter_false_positives = ss->bloom_false_positives;
 }
 
+/* Rows of the archive and of the columns after it: both as of one view, so that none counts twice.
+ */
+static void stats_of_sql(tape *db, tape_stats *out) {
+    archive_stats as;
+    if (atomic_load_explicit(&db->query_live, memory_order_acquire)) {
+        query_stats qs;
+        query_stats_read(db->query, &qs);
+        out->queries = qs.statements;
+        out->queries_from_store = qs.from_store;
+        out->queries_from_cache = qs.from_cache;
+        out->queries_running = qs.running;
+        out->queries_waiting = qs.waiting;
+    }
+    bool live = atomic_load_explicit(&db->columns_live, memory_order_acquire);
+    columns_pin *pin = live ? columns_pin_open(db->columns) : NULL;
+    archive_stats_read(db->archive, &as);
+    out->archived = as.seq;
+    out->archive_bytes = as.bytes;
+    out->archive_files = as.files;
+    out->archive_takes = as.takes;
+    out->archive_merges = as.merges;
+    out->archive_expired_files = as.expired_files;
+    out->archive_findings = as.scrub_findings;
+    out->archive_ns = as.take_ns + as.merge_ns;
+    if (live) {
+        out->queryable = columns_seq(db->columns);
+        out->columns_bytes = columns_bytes(db->columns);
+        out->columns_lag = out->written > out->queryable ? out->written - out->queryable : 0;
+        out->columns_lag_ns = atomic_load_explicit(&db->columns_lag_ns, memory_order_relaxed);
+        for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
+            out->rows[id] = as.rows[id] + columns_row_after(db->columns, id, out->queryable) -
+                            columns_row_after(db->columns, id, as.seq);
+        }
+    }
+    columns_pin_close(&pin);
+}
+
 tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out, tape_error *error) {
     tape_stats stats = {.size_bytes = out->size_bytes};
     journal_stats js;
@@ -59,13 +96,9 @@ tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out, tape
     stats.journal_bytes = js.segment_bytes;
     stats.window_bytes = js.window_bytes;
     stats_of_store(&stats, &ss);
-    if (atomic_load_explicit(&db->columns_live, memory_order_acquire)) {
-        stats.queryable = cursor_seq(&db->columns_cursor);
-        stats.columns_bytes = columns_bytes(db->columns);
-        for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
-            stats.rows[id] = columns_rows(db->columns, id);
-        }
-    }
+    /* The archive's own pin is no view. */
+    stats.views -= stats.views > 0 && archive_seq(db->archive) > 0;
+    stats_of_sql(db, &stats);
     stats.sync_floor_ns = js.sync_floor_ns;
     memcpy(stats.sync_method, js.sync_method, sizeof stats.sync_method);
     stats.busy = js.busy;
@@ -211,6 +244,18 @@ tape_status tape_verify(tape *db, void (*damage)(void *context, const tape_error
     if (status == TAPE_OK && f.count == 0) {
         status = verify_cross(db, &f, error);
     }
+    if (status == TAPE_OK || status == TAPE_CORRUPT) {
+        tape_error local;
+        uint64_t archived = 0;
+        tape_status read =
+            archive_verify(db->archive, findings_add, &f, &store_files, &archived, &local);
+        if (read != TAPE_OK && read != TAPE_CORRUPT) {
+            status = read;
+            if (error != NULL) {
+                *error = local;
+            }
+        }
+    }
     if (records != NULL) {
         *records = journal_records;
     }
@@ -218,6 +263,25 @@ tape_status tape_verify(tape *db, void (*damage)(void *context, const tape_error
         *files = journal_files + store_files;
     }
     return verify_result(&f, status, error);
+}
+
+static void verify_archive_dir(os_disk *disk, const char *dir, const uint8_t *store_id, findings *f,
+                               uint64_t *files) {
+    char *archive_dir = mem_printf("%s/archive", dir);
+    archive_options options = {.disk = disk, .dir = archive_dir, .store_id = store_id};
+    archive *a = NULL;
+    tape_error error = {0};
+    uint64_t before = f->count;
+    uint64_t records = 0;
+    tape_status status = archive_open(&a, &options, &error);
+    if (status == TAPE_OK) {
+        status = archive_verify(a, findings_add, f, files, &records, &error);
+    }
+    if (status != TAPE_OK && f->count == before) {
+        findings_add(f, &error);
+    }
+    archive_close(&a);
+    free(archive_dir);
 }
 
 tape_status tape_verify_dir(const char *dir,
@@ -255,6 +319,7 @@ tape_status tape_verify_dir(const char *dir,
     }
     store_close(&s);
     free(store_dir);
+    verify_archive_dir(disk, dir, identity.store_id, &f, &store_files);
     if (records != NULL) {
         *records = journal_records;
     }

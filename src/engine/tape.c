@@ -18,7 +18,9 @@
 #define WINDOW_BYTES_DEFAULT MIB(256)
 #define WINDOW_BYTES_MIN MIB(8)
 #define MEMTABLE_BYTES_DEFAULT MIB(128)
-#define COLUMNS_BYTES_DEFAULT GIB(4)
+#define COLUMNS_BYTES_DEFAULT GIB(2)
+/* The newest chunk of each table stays when everything is archived. */
+#define COLUMNS_BYTES_MIN MIB(128)
 #define QUERY_BYTES_DEFAULT GIB(2)
 #define TABLE_BYTES_DEFAULT MIB(64)
 #define UPPER_SHARE_DEFAULT 0.3
@@ -31,6 +33,10 @@
 #define SCRUB_BYTES_DEFAULT MIB(4)
 /* For what must be written to go on: the store's own files; and two segments, see open_parts. */
 #define RESERVE_BYTES_DEFAULT UINT64_MAX
+#define ARCHIVE_BYTES_DEFAULT GIB(1)
+#define ARCHIVE_BYTES_MIN MIB(64)
+#define RESULT_CACHE_BYTES_DEFAULT MIB(64)
+#define DAY_BEGINS_MAX_NS (23 * 3600 * NS_PER_SECOND)
 #define RESERVE_STORE_BYTES MIB(64)
 #define APPEND_TIMEOUT_NS (5 * NS_PER_SECOND)
 /* Closing writes the memtable out when replaying it would take noticeable time. */
@@ -183,6 +189,9 @@ void tape_open_options_init(tape_open_options *options) {
         .background_cpu = BACKGROUND_CPU_DEFAULT,
         .scrub_bytes_per_second = SCRUB_BYTES_DEFAULT,
         .reserve_bytes = RESERVE_BYTES_DEFAULT,
+        .archive_threads = 1,
+        .archive_memory_bytes = ARCHIVE_BYTES_DEFAULT,
+        .result_cache_bytes = RESULT_CACHE_BYTES_DEFAULT,
     };
 }
 
@@ -237,6 +246,44 @@ static tape_status check_keep(const tape_open_options *o, tape_error *error) {
     return TAPE_OK;
 }
 
+static tape_status check_archive(const tape_open_options *o, tape_error *error) {
+    tape_status status = TAPE_OK;
+    if (!o->archive_by_hand) {
+        status =
+            check_at_least("columns_bytes_max", o->columns_bytes_max, COLUMNS_BYTES_MIN, error);
+    }
+    if (status == TAPE_OK) {
+        status = check_at_least("archive_memory_bytes", o->archive_memory_bytes, ARCHIVE_BYTES_MIN,
+                                error);
+    }
+    if (status != TAPE_OK) {
+        return status;
+    }
+    if (o->archive_threads < 1) {
+        return error_set(error, TAPE_INVALID, "archive_threads is %d: it must be at least 1",
+                         o->archive_threads);
+    }
+    if (o->archive_codec != TAPE_ARCHIVE_ZSTD && o->archive_codec != TAPE_ARCHIVE_SNAPPY) {
+        return error_set(error, TAPE_INVALID,
+                         "archive_codec is %d: it must be one of "
+                         "tape_archive_codec",
+                         (int)o->archive_codec);
+    }
+    if (o->day_begins_ns < 0 || o->day_begins_ns > DAY_BEGINS_MAX_NS) {
+        return error_set(error, TAPE_INVALID,
+                         "day_begins_ns is %" PRId64 ": it must be from 0 to 23 hours",
+                         o->day_begins_ns);
+    }
+    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
+        if (o->archive_keep_ns[id] < 0) {
+            return error_set(error, TAPE_INVALID,
+                             "archive_keep_ns of %s is %" PRId64 ": it must not be negative",
+                             record_table(id)->name, o->archive_keep_ns[id]);
+        }
+    }
+    return TAPE_OK;
+}
+
 static tape_status open_check_options(const tape_open_options *o, tape_error *error) {
     if (o->window_bytes < WINDOW_BYTES_MIN || (o->window_bytes & (o->window_bytes - 1)) != 0) {
         return error_set(error, TAPE_INVALID,
@@ -272,7 +319,8 @@ static tape_status open_check_options(const tape_open_options *o, tape_error *er
                          "background_cpu is %g: it must be a number of cores from %g to %d",
                          o->background_cpu, BACKGROUND_CPU_MIN, BACKGROUND_CPU_MAX);
     }
-    return check_keep(o, error);
+    status = check_archive(o, error);
+    return status == TAPE_OK ? check_keep(o, error) : status;
 }
 
 _Static_assert((int)TAPE_PACK_NONE == (int)SSTABLE_PLAIN &&
@@ -330,6 +378,9 @@ static tape_status open_parts(tape *db, tape_error *error) {
         status = journal_open(&db->journal, &options, &db->recovery, error);
     }
     if (status == TAPE_OK) {
+        status = engine_archive_open(db, identity.store_id, error);
+    }
+    if (status == TAPE_OK) {
         cursor_sink sink = {store_sink_apply, store_sink_position, store_sink_relieve, db};
         status = cursor_open(&db->store_cursor, db->journal, sink, error);
     }
@@ -352,6 +403,9 @@ tape_status engine_open(os_disk *disk, const char *dir, const tape_open_options 
     (void)pthread_mutex_init(&db->unique_mutex, NULL);
     (void)pthread_mutex_init(&db->columns_mutex, NULL);
     (void)pthread_mutex_init(&db->flush_mutex, NULL);
+    (void)pthread_mutex_init(&db->archive_mutex, NULL);
+    (void)pthread_mutex_init(&db->pin_mutex, NULL);
+    (void)pthread_mutex_init(&db->archive_failure_mutex, NULL);
     char *lock_path = mem_printf("%s/LOCK", dir);
     int64_t owner = 0;
     status = os_lock_take(disk, lock_path, &db->lock, &owner, error);
@@ -400,6 +454,7 @@ tape_status engine_destroy(tape *db, tape_error *error) {
     if (db->columns_cursor.j != NULL) {
         cursor_close(&db->columns_cursor);
     }
+    engine_archive_close(db);
     columns_close(&db->columns);
     cursor_close(&db->store_cursor);
     status = journal_close(&db->journal, error);
@@ -408,6 +463,9 @@ tape_status engine_destroy(tape *db, tape_error *error) {
     (void)pthread_mutex_destroy(&db->unique_mutex);
     (void)pthread_mutex_destroy(&db->columns_mutex);
     (void)pthread_mutex_destroy(&db->flush_mutex);
+    (void)pthread_mutex_destroy(&db->archive_mutex);
+    (void)pthread_mutex_destroy(&db->pin_mutex);
+    (void)pthread_mutex_destroy(&db->archive_failure_mutex);
     buffer_deinit(&db->unique_scratch);
     free(db->dir);
     free(db);

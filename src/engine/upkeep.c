@@ -241,7 +241,8 @@ tape_status tape_compact(tape *db, const tape_compact_options *options, tape_err
 
 typedef struct scrub {
     tape *db;
-    int64_t next_ns; /* when the next piece may be read */
+    int64_t next_ns;         /* when the next piece may be read */
+    uint64_t archived_bytes; /* of the archive's file at hand, read already */
 } scrub;
 
 static bool scrub_beat(void *context, uint64_t bytes, uint64_t done, uint64_t total) {
@@ -257,7 +258,16 @@ static bool scrub_beat(void *context, uint64_t bytes, uint64_t done, uint64_t to
     return !engine_stopping(db);
 }
 
-/* Every table file once; what is damaged has been logged and counted by the store. */
+/* The same for the archive, which tells the bytes of a file that are done. */
+static bool scrub_archive_beat(void *context, uint64_t done, uint64_t total) {
+    scrub *s = context;
+    uint64_t bytes = done >= s->archived_bytes ? done - s->archived_bytes : done;
+    s->archived_bytes = done == total ? 0 : done;
+    return scrub_beat(s, bytes, done, total);
+}
+
+/* Every table file and every file of the archive once; what is damaged has been logged and counted.
+ */
 static tape_status scrub_all(tape *db, tape_error *error) {
     store_stats stats;
     store_stats_read(db->store, &stats);
@@ -267,7 +277,17 @@ static tape_status scrub_all(tape *db, tape_error *error) {
     for (uint64_t n = 0; n < stats.table_files && worked && !engine_stopping(db); n++) {
         status = store_scrub(db->store, (store_beat){scrub_beat, &s}, &worked, error);
         if (status != TAPE_OK && status != TAPE_CORRUPT) {
-            break;
+            return status;
+        }
+    }
+    archive_stats as;
+    archive_stats_read(db->archive, &as);
+    worked = true;
+    s.archived_bytes = 0;
+    for (uint64_t n = 0; n < as.files && worked && !engine_stopping(db); n++) {
+        status = archive_scrub(db->archive, (archive_beat){scrub_archive_beat, &s}, &worked, error);
+        if (status != TAPE_OK && status != TAPE_CORRUPT) {
+            return status;
         }
     }
     return status;
