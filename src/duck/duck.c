@@ -143,8 +143,16 @@ static void append_list(buffer *b, const char *setting, const char *const *value
     buffer_append_text(b, "];");
 }
 
-/* Closes the database to everything outside but the named files and the spill directory, and nails
- * the settings down. */
+static tape_status register_functions(duck *d, duckdb_connection connection, tape_error *error) {
+    bool done = (d->columns == NULL ||
+                 (duck_register_scan(d, connection) && duck_register_superseded(d, connection))) &&
+                (d->stats == NULL || duck_register_status(d, connection));
+    return done ? TAPE_OK
+                : error_set(error, TAPE_FAILED, "this DuckDB does not take tape's own functions");
+}
+
+/* Closes the database to everything outside but the named files, the named directories and the
+ * spill directory, and nails the settings down. */
 static tape_status lock_down(duck_session *s, const duck_options *options, tape_error *error) {
     buffer b = {0};
     buffer_append_text(&b, "SET TimeZone = 'UTC'; SET produce_arrow_string_view = false;"
@@ -153,14 +161,21 @@ static tape_status lock_down(duck_session *s, const duck_options *options, tape_
     if (options->path_count > 0) {
         append_list(&b, "allowed_paths", options->paths, options->path_count);
     }
-    if (options->temp_dir != NULL) {
-        char *quoted = duck_quote(options->temp_dir);
-        append_list(&b, "allowed_directories", &options->temp_dir, 1);
-        buffer_printf(&b, "SET temp_directory = %s;", quoted);
-        free(quoted);
-    } else {
-        buffer_append_text(&b, "SET temp_directory = '';");
+    size_t count = 0;
+    const char **directories = mem_alloc((options->directory_count + 1) * sizeof *directories);
+    for (; count < options->directory_count; count++) {
+        directories[count] = options->directories[count];
     }
+    if (options->temp_dir != NULL) {
+        directories[count++] = options->temp_dir;
+    }
+    if (count > 0) {
+        append_list(&b, "allowed_directories", directories, count);
+    }
+    char *temp_dir = duck_quote(options->temp_dir == NULL ? "" : options->temp_dir);
+    buffer_printf(&b, "SET temp_directory = %s;", temp_dir);
+    free(temp_dir);
+    free(directories);
     buffer_append_text(&b, "SET enable_external_access = false; SET lock_configuration = true");
     buffer_append(&b, "", 1);
     tape_status status = duck_session_run(s, (const char *)b.data, error);
@@ -173,6 +188,7 @@ tape_status duck_open(duck **out, const duck_options *options, tape_error *error
     duck_session *s = NULL;
     *out = NULL;
     (void)pthread_mutex_init(&d->mutex, NULL);
+    (void)pthread_mutex_init(&d->adding, NULL);
     d->columns = options->columns;
     d->stats = options->stats;
     d->stats_context = options->stats_context;
@@ -185,7 +201,7 @@ tape_status duck_open(duck **out, const duck_options *options, tape_error *error
     if (status != TAPE_OK) {
         goto out;
     }
-    status = duck_register_functions(d, s->connection, error);
+    status = register_functions(d, s->connection, error);
     if (status == TAPE_OK) {
         status = lock_down(s, options, error);
     }
@@ -207,6 +223,7 @@ void duck_close(duck **handle) {
     ASSERT(d->sessions == NULL);
     duckdb_close(&d->database);
     (void)pthread_mutex_destroy(&d->mutex);
+    (void)pthread_mutex_destroy(&d->adding);
     free(d);
 }
 
@@ -260,8 +277,42 @@ duck_session *duck_find_session(duck *d, idx_t connection_id) {
     return s;
 }
 
-void duck_session_see(duck_session *s, uint64_t seq) {
+static duck_session *session_of(duck *d, duckdb_client_context *context) {
+    duck_session *s = duck_find_session(d, duckdb_client_context_get_connection_id(*context));
+    duckdb_destroy_client_context(context);
+    return s;
+}
+
+duck_session *duck_bound_session(duck *d, duckdb_bind_info info) {
+    duckdb_client_context context;
+    duckdb_table_function_get_client_context(info, &context);
+    return session_of(d, &context);
+}
+
+duck_session *duck_scalar_bound_session(duck *d, duckdb_bind_info info) {
+    duckdb_client_context context;
+    duckdb_scalar_function_get_client_context(info, &context);
+    return session_of(d, &context);
+}
+
+void duck_session_see(duck_session *s, uint64_t after, uint64_t seq) {
+    atomic_store_explicit(&s->after, after, memory_order_relaxed);
     atomic_store_explicit(&s->seq, seq, memory_order_release);
+}
+
+void duck_session_hint(duck_session *s, uint16_t table, const columns_hint *hint) {
+    ASSERT(table >= 1 && table <= TAPE_TABLE_COUNT);
+    atomic_store_explicit(&s->hints[table], hint, memory_order_release);
+}
+
+tape_status duck_session_set(duck_session *s, const char *name, const char *text,
+                             tape_error *error) {
+    char *quoted = duck_quote(text);
+    char *sql = mem_printf("SET VARIABLE \"%s\" = %s", name, quoted);
+    tape_status status = duck_session_run(s, sql, error);
+    free(sql);
+    free(quoted);
+    return status;
 }
 
 void duck_session_interrupt(duck_session *s) {

@@ -74,8 +74,10 @@ tape_status duck_session_parse(duck_session *s, const char *sql, size_t size, ch
                                tape_error *error) TAPE_CHECKED;
 
 /* A statement that was bound and planned once, to be run any number of times, one at a time. What
- * it scans is what the session sees when a run starts; variables count as they were when it was
- * prepared. Close it before its session. */
+ * it scans is what the session sees when a run starts. Variables count as they were when it was
+ * prepared, or as they are when DuckDB binds it again, which it does by itself when a function has
+ * been added since: run it only while the variables it reads have the texts they had. Close it
+ * after its results and before its session. */
 typedef struct duck_statement duck_statement;
 tape_status duck_statement_prepare(duck_session *s, const char *sql, duck_statement **out,
                                    tape_error *error) TAPE_CHECKED;
@@ -133,7 +135,7 @@ typedef struct duck_column {
     const char *sql_type; /* "DOUBLE" */
 } duck_column;
 
-size_t duck_result_columns(const duck_result *r, const duck_column **out);
+size_t duck_result_columns(duck_result *r, const duck_column **out);
 /* Moves to the next rows. *rows 0: the end. */
 tape_status duck_result_next(duck_result *r, size_t *rows, tape_error *error) TAPE_CHECKED;
 /* A value of the rows duck_result_next moved to; its text is valid until the next move. */

@@ -21,6 +21,7 @@ struct duck {
     int threads;
     pthread_mutex_t mutex; /* guards `sessions` */
     duck_session *sessions;
+    pthread_mutex_t adding; /* one function is added at a time */
 };
 
 struct duck_session {
@@ -28,15 +29,52 @@ struct duck_session {
     duck_session *next;
     duckdb_connection connection;
     idx_t connection_id;
+    /* What the statement sees; nobody changes it while one runs. */
+    _Atomic uint64_t after;
     _Atomic uint64_t seq;
+    const columns_hint *_Atomic hints[TAPE_TABLE_COUNT + 1];
     _Atomic bool interrupted; /* by duck_session_interrupt, since the statement started */
     duckdb_prepared_statement parser;
 };
 
+struct duck_statement {
+    duck_session *session;
+    duckdb_prepared_statement prepared;
+    size_t param_count;
+};
+
+/* One run of a statement. Zeroed: none. */
+typedef struct duck_execution {
+    duckdb_pending_result pending;
+    duckdb_result result;
+} duck_execution;
+
+/* Gives a statement its values; they stay with it until the next call. */
+tape_status duck_statement_bind(duck_statement *st, const tape_value *params, size_t count,
+                                tape_error *error) TAPE_CHECKED;
+tape_status duck_execution_start(duck_execution *run, duck_statement *st,
+                                 tape_error *error) TAPE_CHECKED;
+void duck_execution_end(duck_execution *run);
+/* Why the run that has just failed failed, when DuckDB said only that it was interrupted. */
+tape_status duck_statement_find_reason(duck_statement *st, tape_error *error);
+
 /* The session of a connection; it stays open while a statement of it runs. */
 duck_session *duck_find_session(duck *d, idx_t connection_id);
 
-/* Registers tape_scan and tape_status. */
-tape_status duck_register_functions(duck *d, duckdb_connection connection, tape_error *error);
+/* The session that a table function, or a scalar one, is being bound for. */
+duck_session *duck_bound_session(duck *d, duckdb_bind_info info);
+duck_session *duck_scalar_bound_session(duck *d, duckdb_bind_info info);
+
+/* The table that a table function's first argument names; NULL, and the bind has failed, when there
+ * is none. */
+const tape_table_info *duck_bound_table(duckdb_bind_info info, const char *function);
+
+/* Adds one column to what a table function that is being bound returns. */
+void duck_bind_column(duckdb_bind_info info, const char *name, duckdb_type type);
+
+/* Registers tape_scan; tape_newest, tape_superseded_by and tape_superseded; tape_status. */
+bool duck_register_scan(duck *d, duckdb_connection connection);
+bool duck_register_superseded(duck *d, duckdb_connection connection);
+bool duck_register_status(duck *d, duckdb_connection connection);
 
 #endif

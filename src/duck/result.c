@@ -1,8 +1,9 @@
-/* Duck: running statements and their results, as Arrow or as values.
+/* Duck: results, as Arrow or as values.
  *
  * Invariants
  *  E1 A result is read either as Arrow or as values, never both.
  *  E2 Arrow arrays handed out own their memory: they outlive result, session and database.
+ *  E3 What only readers of values need is worked out when the first of them asks.
  * Threads: one at a time; DuckDB's own threads run ahead by its streaming buffer. */
 #include "duck/duck_internal.h"
 
@@ -11,7 +12,6 @@
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_US INT64_C(1000)
-#define REASON_ATTEMPTS 5
 #define NS_PER_DAY (INT64_C(86400) * NS_PER_SECOND)
 
 /* How to read the elements of a vector of one type. */
@@ -31,17 +31,10 @@ typedef struct vector {
     const uint64_t *validity; /* NULL: all valid */
 } vector;
 
-/* One execution of a statement. */
-typedef struct execution {
-    duckdb_prepared_statement statement;
-    duckdb_pending_result pending;
-    duckdb_result result;
-} execution;
-
 struct duck_result {
-    duck_session *session;
-    char *sql;
-    execution run;
+    duck_statement *statement;
+    bool owned; /* the statement ends with the result */
+    duck_execution run;
     duckdb_arrow_options arrow;
     duckdb_data_chunk chunk;
     idx_t column_count;
@@ -202,44 +195,7 @@ static void column_init(duck_result *r, idx_t index) {
     duckdb_destroy_logical_type(&type);
 }
 
-/* --- start and end --- */
-
-static void execution_end(execution *run) {
-    duckdb_destroy_result(&run->result);
-    duckdb_destroy_pending(&run->pending);
-    duckdb_destroy_prepare(&run->statement);
-}
-
-static tape_status execution_start(execution *run, duck_session *s, const char *sql,
-                                   tape_error *error) {
-    if (duckdb_prepare(s->connection, sql, &run->statement) != DuckDBSuccess) {
-        return duck_fail(error, duckdb_prepare_error(run->statement));
-    }
-    if (duckdb_nparams(run->statement) > 0) {
-        return error_set(error, TAPE_SQL, "the statement has parameters, but no values were given");
-    }
-    if (duckdb_pending_prepared_streaming(run->statement, &run->pending) != DuckDBSuccess) {
-        return duck_fail(error, duckdb_pending_error(run->pending));
-    }
-    if (duckdb_execute_pending(run->pending, &run->result) != DuckDBSuccess) {
-        return duck_fail(error, duckdb_result_error(&run->result));
-    }
-    return TAPE_OK;
-}
-
-tape_status duck_session_start(duck_session *s, const char *sql, duck_result **out,
-                               tape_error *error) {
-    duck_result *r = mem_zalloc(sizeof *r);
-    *out = NULL;
-    r->session = s;
-    r->sql = mem_strdup(sql);
-    atomic_store(&s->interrupted, false);
-    tape_status status = execution_start(&r->run, s, sql, error);
-    if (status != TAPE_OK) {
-        duck_result_close(&r);
-        return status;
-    }
-    duckdb_connection_get_arrow_options(s->connection, &r->arrow);
+static void columns_init(duck_result *r) {
     r->column_count = duckdb_column_count(&r->run.result);
     r->columns = mem_zalloc(r->column_count * sizeof *r->columns);
     r->readers = mem_zalloc(r->column_count * sizeof *r->readers);
@@ -250,20 +206,10 @@ tape_status duck_session_start(duck_session *s, const char *sql, duck_result **o
     for (idx_t n = 0; n < r->column_count; n++) {
         column_init(r, n);
     }
-    *out = r;
-    return TAPE_OK;
 }
 
-void duck_result_close(duck_result **handle) {
-    duck_result *r = *handle;
-    *handle = NULL;
-    if (r == NULL) {
-        return;
-    }
-    duckdb_destroy_data_chunk(&r->chunk);
-    execution_end(&r->run);
-    duckdb_destroy_arrow_options(&r->arrow);
-    for (idx_t n = 0; r->columns != NULL && n < r->column_count; n++) {
+static void columns_deinit(duck_result *r) {
+    for (idx_t n = 0; n < r->column_count; n++) {
         reader_deinit(&r->readers[n]);
         reader_deinit(&r->elements[n]);
         free(r->names[n]);
@@ -274,40 +220,59 @@ void duck_result_close(duck_result **handle) {
     free(r->vectors);
     free(r->children);
     free(r->names);
-    free(r->sql);
+}
+
+/* --- start and end --- */
+
+tape_status duck_statement_start(duck_statement *st, const tape_value *params, size_t param_count,
+                                 duck_result **out, tape_error *error) {
+    *out = NULL;
+    tape_status status = duck_statement_bind(st, params, param_count, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    duck_result *r = mem_zalloc(sizeof *r);
+    r->statement = st;
+    atomic_store(&st->session->interrupted, false);
+    status = duck_execution_start(&r->run, st, error);
+    if (status != TAPE_OK) {
+        duck_result_close(&r);
+    }
+    *out = r;
+    return status;
+}
+
+tape_status duck_session_start(duck_session *s, const char *sql, duck_result **out,
+                               tape_error *error) {
+    duck_statement *st;
+    *out = NULL;
+    tape_status status = duck_statement_prepare(s, sql, &st, error);
+    if (status != TAPE_OK) {
+        return status;
+    }
+    status = duck_statement_start(st, NULL, 0, out, error);
+    if (status != TAPE_OK) {
+        duck_statement_close(&st);
+    } else {
+        (*out)->owned = true;
+    }
+    return status;
+}
+
+void duck_result_close(duck_result **handle) {
+    duck_result *r = *handle;
+    *handle = NULL;
+    if (r == NULL) {
+        return;
+    }
+    duckdb_destroy_data_chunk(&r->chunk);
+    duck_execution_end(&r->run);
+    duckdb_destroy_arrow_options(&r->arrow);
+    columns_deinit(r);
+    if (r->owned) {
+        duck_statement_close(&r->statement);
+    }
     free(r);
-}
-
-/* Reads a result to its end without looking at it. */
-static tape_status drain(execution *run, tape_error *error) {
-    for (;;) {
-        duckdb_data_chunk chunk = duckdb_stream_fetch_chunk(run->result);
-        if (chunk == NULL) {
-            const char *text = duckdb_result_error(&run->result);
-            return text == NULL ? TAPE_OK : duck_fail(error, text);
-        }
-        duckdb_destroy_data_chunk(&chunk);
-    }
-}
-
-/* When one of DuckDB's threads fails, it interrupts the others, and now and then a streaming result
- * ends with that interrupt in place of the reason. The statement sees the same rows when it is run
- * again, so it fails again, and then most often says why. */
-static tape_status find_reason(duck_result *r, tape_error *error) {
-    for (int attempt = 0; attempt < REASON_ATTEMPTS; attempt++) {
-        execution again = {0};
-        tape_status status = execution_start(&again, r->session, r->sql, error);
-        if (status == TAPE_OK) {
-            status = drain(&again, error);
-        }
-        execution_end(&again);
-        bool told = status != TAPE_OK && status != TAPE_CANCELLED;
-        if (told || atomic_load(&r->session->interrupted)) {
-            return status == TAPE_OK ? TAPE_CANCELLED : status;
-        }
-    }
-    return error_set(error, TAPE_SQL,
-                     "the statement failed while it ran, for a reason DuckDB lost");
 }
 
 /* The next chunk with rows in it, or NULL in r->chunk at the end. */
@@ -318,8 +283,8 @@ static tape_status next_chunk(duck_result *r, tape_error *error) {
         if (r->chunk == NULL) {
             const char *text = duckdb_result_error(&r->run.result);
             tape_status status = text == NULL ? TAPE_OK : duck_fail(error, text);
-            if (status == TAPE_CANCELLED && !atomic_load(&r->session->interrupted)) {
-                status = find_reason(r, error);
+            if (status == TAPE_CANCELLED && !atomic_load(&r->statement->session->interrupted)) {
+                status = duck_statement_find_reason(r->statement, error);
             }
             return status;
         }
@@ -338,17 +303,25 @@ static tape_status fail_of_data(duckdb_error_data *data, tape_error *error) {
     return status;
 }
 
+static void arrow_options(duck_result *r) {
+    if (r->arrow == NULL) {
+        duckdb_connection_get_arrow_options(r->statement->session->connection, &r->arrow);
+    }
+}
+
 tape_status duck_result_arrow_schema(duck_result *r, struct ArrowSchema *out, tape_error *error) {
-    duckdb_logical_type *types = mem_zalloc(r->column_count * sizeof *types);
-    const char **names = mem_zalloc(r->column_count * sizeof *names);
-    for (idx_t n = 0; n < r->column_count; n++) {
+    idx_t count = duckdb_column_count(&r->run.result);
+    duckdb_logical_type *types = mem_zalloc(count * sizeof *types);
+    const char **names = mem_zalloc(count * sizeof *names);
+    for (idx_t n = 0; n < count; n++) {
         types[n] = duckdb_column_logical_type(&r->run.result, n);
-        names[n] = r->columns[n].name;
+        names[n] = duckdb_column_name(&r->run.result, n);
     }
     memset(out, 0, sizeof *out);
-    duckdb_error_data data = duckdb_to_arrow_schema(r->arrow, types, names, r->column_count, out);
+    arrow_options(r);
+    duckdb_error_data data = duckdb_to_arrow_schema(r->arrow, types, names, count, out);
     tape_status status = fail_of_data(&data, error);
-    for (idx_t n = 0; n < r->column_count; n++) {
+    for (idx_t n = 0; n < count; n++) {
         duckdb_destroy_logical_type(&types[n]);
     }
     free(types);
@@ -362,13 +335,17 @@ tape_status duck_result_arrow_next(duck_result *r, struct ArrowArray *out, tape_
     if (status != TAPE_OK || r->chunk == NULL) {
         return status;
     }
+    arrow_options(r);
     duckdb_error_data data = duckdb_data_chunk_to_arrow(r->arrow, r->chunk, out);
     return fail_of_data(&data, error);
 }
 
 /* --- values --- */
 
-size_t duck_result_columns(const duck_result *r, const duck_column **out) {
+size_t duck_result_columns(duck_result *r, const duck_column **out) {
+    if (r->columns == NULL) {
+        columns_init(r);
+    }
     *out = r->columns;
     return r->column_count;
 }
@@ -380,6 +357,9 @@ static vector vector_of(duckdb_vector from) {
 
 tape_status duck_result_next(duck_result *r, size_t *rows, tape_error *error) {
     *rows = 0;
+    if (r->columns == NULL) {
+        columns_init(r);
+    }
     tape_status status = next_chunk(r, error);
     if (status != TAPE_OK || r->chunk == NULL) {
         return status;

@@ -1,11 +1,14 @@
-/* Duck: the table functions tape_scan and tape_status.
+/* Duck: the table function tape_scan(table, mode) over the hot columns.
  *
  * Invariants
  *  T1 What a scan shows is fixed when it is initialised, not when it is bound: a bound plan may be
- * kept and run again at a later seq. T2 The rows [0, rows) are dealt out in morsels by one atomic
- * counter, so each is scanned once whatever the number of threads. A morsel never crosses a chunk
- * of the columns. T3 A call that returns no row ends a thread's scan, so calls go on until they
- * have one or the morsels are used up. Threads: one scan_local each; scan_global is shared. */
+ *     kept and run again at a later seq.
+ *  T2 The rows [first, end) are dealt out in morsels by one atomic counter, so each is scanned once
+ *     whatever the number of threads. A morsel never crosses a chunk of the columns, so a chunk
+ *     that the hint is not after is left out by whole morsels.
+ *  T3 A call that returns no row ends a thread's scan, so calls go on until they have one or the
+ *     morsels are used up.
+ * Threads: one scan_local each; scan_global is shared. */
 #include "duck/duck_internal.h"
 
 #include <stdlib.h>
@@ -20,25 +23,34 @@ _Static_assert(offsetof(columns_text, pointer) == offsetof(duckdb_string_t, valu
 #define MORSEL_ROWS (COLUMNS_CHUNK_ROWS / 3)
 _Static_assert(MORSEL_ROWS % VECTOR_ROWS == 0, "a morsel is whole vectors");
 
+typedef enum scan_mode { SCAN_ALL, SCAN_NEWEST, SCAN_SUPERSEDED } scan_mode;
+
 typedef struct scan_bind {
     const columns *columns;
     const tape_table_info *table;
     duck_session *session;
-    bool newest;
+    scan_mode mode;
 } scan_bind;
+
+/* What an output column is, when it is no field of the table's. */
+#define OUTPUT_NONE UINT32_MAX
+#define OUTPUT_SUPERSEDED_BY (UINT32_MAX - 1)
 
 typedef struct scan_global {
     const scan_bind *bind;
+    const columns_hint *hint;
     uint64_t seq;
-    uint64_t rows;
-    _Atomic uint64_t next;
+    uint64_t first, end; /* rows */
+    uint64_t morsel_first;
+    _Atomic uint64_t morsels; /* dealt out */
     idx_t output_count;
-    uint32_t fields[]; /* by output column; UINT32_MAX: none of ours */
+    uint32_t outputs[]; /* fields, or OUTPUT_... */
 } scan_global;
 
 typedef struct scan_local {
     uint64_t row;
     uint64_t end;
+    uint64_t superseded_by[VECTOR_ROWS];
     uint32_t selected[VECTOR_ROWS];
     bool present[VECTOR_ROWS];
     uint8_t bytes[VECTOR_ROWS];
@@ -67,18 +79,55 @@ static duckdb_logical_type field_type(const tape_field_info *field) {
     return array;
 }
 
+void duck_bind_column(duckdb_bind_info info, const char *name, duckdb_type id) {
+    duckdb_logical_type type = duckdb_create_logical_type(id);
+    duckdb_bind_add_result_column(info, name, type);
+    duckdb_destroy_logical_type(&type);
+}
+
+static void bind_fail(duckdb_bind_info info, const char *function, const char *text) {
+    char *line = mem_printf("%s: %s", function, text);
+    duckdb_bind_set_error(info, line);
+    free(line);
+}
+
+const tape_table_info *duck_bound_table(duckdb_bind_info info, const char *function) {
+    duckdb_value value = duckdb_bind_get_parameter(info, 0);
+    char *name = duckdb_get_varchar(value);
+    const tape_table_info *table = name == NULL ? NULL : record_table_named(name);
+    if (table == NULL) {
+        bind_fail(info, function, "there is no such table");
+    }
+    duckdb_free(name);
+    duckdb_destroy_value(&value);
+    return table;
+}
+
+static bool mode_from_text(const char *text, const tape_table_info *table, scan_mode *mode) {
+    bool entity = table->kind == TAPE_KIND_ENTITY;
+    if (strcmp(text, "all") == 0) {
+        *mode = SCAN_ALL;
+        return true;
+    }
+    if (strcmp(text, "newest") == 0) {
+        *mode = SCAN_NEWEST;
+        return entity;
+    }
+    *mode = SCAN_SUPERSEDED;
+    return strcmp(text, "superseded") == 0 && entity;
+}
+
 static void scan_bind_run(duckdb_bind_info info) {
     duck *d = duckdb_bind_get_extra_info(info);
-    duckdb_value table_value = duckdb_bind_get_parameter(info, 0);
-    duckdb_value newest_value = duckdb_bind_get_parameter(info, 1);
-    char *name = duckdb_get_varchar(table_value);
-    const tape_table_info *table = name == NULL ? NULL : record_table_named(name);
-    duckdb_client_context context;
-    duckdb_table_function_get_client_context(info, &context);
-    duck_session *session = duck_find_session(d, duckdb_client_context_get_connection_id(context));
-    duckdb_destroy_client_context(&context);
-    if (table == NULL || session == NULL) {
-        duckdb_bind_set_error(info, "tape_scan: there is no such table");
+    duckdb_value value = duckdb_bind_get_parameter(info, 1);
+    char *text = duckdb_get_varchar(value);
+    const tape_table_info *table = duck_bound_table(info, "tape_scan");
+    scan_mode mode = SCAN_ALL;
+    if (table == NULL) {
+        goto out;
+    }
+    if (text == NULL || !mode_from_text(text, table, &mode)) {
+        bind_fail(info, "tape_scan", "the table has no such rows");
         goto out;
     }
     for (uint32_t f = 0; f < table->field_count; f++) {
@@ -86,35 +135,54 @@ static void scan_bind_run(duckdb_bind_info info) {
         duckdb_bind_add_result_column(info, table->fields[f].name, type);
         duckdb_destroy_logical_type(&type);
     }
+    if (mode == SCAN_SUPERSEDED) {
+        duck_bind_column(info, "superseded_by", DUCKDB_TYPE_UBIGINT);
+    }
     scan_bind *bind = mem_zalloc(sizeof *bind);
     bind->columns = d->columns;
     bind->table = table;
-    bind->session = session;
-    bind->newest = duckdb_get_bool(newest_value) && table->kind == TAPE_KIND_ENTITY;
+    bind->session = duck_bound_session(d, info);
+    bind->mode = mode;
+    ASSERT(bind->session != NULL);
     duckdb_bind_set_bind_data(info, bind, free);
     duckdb_bind_set_cardinality(info, columns_rows(d->columns, table->id), false);
 out:
-    duckdb_free(name);
-    duckdb_destroy_value(&table_value);
-    duckdb_destroy_value(&newest_value);
+    duckdb_free(text);
+    duckdb_destroy_value(&value);
 }
 
 /* --- init --- */
 
+static uint32_t output_of(const scan_bind *bind, idx_t column) {
+    if (column < bind->table->field_count) {
+        return (uint32_t)column;
+    }
+    bool by = bind->mode == SCAN_SUPERSEDED && column == bind->table->field_count;
+    return by ? OUTPUT_SUPERSEDED_BY : OUTPUT_NONE;
+}
+
 static void scan_init_run(duckdb_init_info info) {
     const scan_bind *bind = duckdb_init_get_bind_data(info);
+    duck_session *s = bind->session;
+    uint16_t table = bind->table->id;
     idx_t outputs = duckdb_init_get_column_count(info);
-    scan_global *g = mem_zalloc(sizeof *g + outputs * sizeof g->fields[0]);
+    scan_global *g = mem_zalloc(sizeof *g + outputs * sizeof g->outputs[0]);
     g->bind = bind;
-    g->seq = atomic_load_explicit(&bind->session->seq, memory_order_acquire);
-    g->rows = columns_rows_at(bind->columns, bind->table->id, g->seq);
+    g->hint = atomic_load_explicit(&s->hints[table], memory_order_acquire);
+    g->seq = atomic_load_explicit(&s->seq, memory_order_acquire);
+    uint64_t after = atomic_load_explicit(&s->after, memory_order_relaxed);
+    g->first = columns_row_after(bind->columns, table, after);
+    g->end = columns_row_after(bind->columns, table, g->seq);
+    if (g->end < g->first) {
+        g->end = g->first;
+    }
+    g->morsel_first = g->first - g->first % MORSEL_ROWS;
     g->output_count = outputs;
     for (idx_t n = 0; n < outputs; n++) {
-        idx_t field = duckdb_init_get_column_index(info, n);
-        g->fields[n] = field < bind->table->field_count ? (uint32_t)field : UINT32_MAX;
+        g->outputs[n] = output_of(bind, duckdb_init_get_column_index(info, n));
     }
     duckdb_init_set_init_data(info, g, free);
-    duckdb_init_set_max_threads(info, g->rows / MORSEL_ROWS + 1);
+    duckdb_init_set_max_threads(info, (g->end - g->first) / MORSEL_ROWS + 1);
 }
 
 static void scan_local_init_run(duckdb_init_info info) {
@@ -183,14 +251,52 @@ static void fill_vector(const scan_global *g, scan_local *local, uint32_t field_
     }
 }
 
+/* The next morsel with rows that the hint may be after. */
 static bool next_morsel(scan_global *g, scan_local *local) {
-    uint64_t first = atomic_fetch_add_explicit(&g->next, MORSEL_ROWS, memory_order_relaxed);
-    if (first >= g->rows) {
-        return false;
+    for (;;) {
+        uint64_t n = atomic_fetch_add_explicit(&g->morsels, 1, memory_order_relaxed);
+        uint64_t morsel = g->morsel_first + n * MORSEL_ROWS;
+        if (morsel >= g->end) {
+            return false;
+        }
+        local->row = morsel < g->first ? g->first : morsel;
+        local->end = g->end - morsel < MORSEL_ROWS ? g->end : morsel + MORSEL_ROWS;
+        if (columns_chunk_wanted(g->bind->columns, g->bind->table->id, local->row, g->hint)) {
+            return true;
+        }
     }
-    local->row = first;
-    local->end = g->rows - first < MORSEL_ROWS ? g->rows : first + MORSEL_ROWS;
-    return true;
+}
+
+/* Those of rows [first, first + run) that the mode asks for: how many, and which when not all. */
+static uint32_t select_rows(const scan_global *g, scan_local *local, uint64_t first, uint32_t run,
+                            const uint32_t **selected) {
+    const columns *c = g->bind->columns;
+    uint16_t table = g->bind->table->id;
+    uint32_t count = run;
+    if (g->bind->mode == SCAN_NEWEST) {
+        count = columns_newest(c, table, first, run, g->seq, local->selected);
+    } else if (g->bind->mode == SCAN_SUPERSEDED) {
+        columns_read_superseded(c, table, first, NULL, run, g->seq, local->superseded_by);
+        count = 0;
+        for (uint32_t i = 0; i < run; i++) {
+            local->selected[count] = i;
+            count += local->superseded_by[i] != UINT64_MAX;
+        }
+    }
+    *selected = count == run ? NULL : local->selected;
+    return count;
+}
+
+static void fill_output(const scan_global *g, scan_local *local, idx_t n, uint64_t first,
+                        const uint32_t *selected, uint32_t count, duckdb_vector vector) {
+    if (g->outputs[n] < OUTPUT_SUPERSEDED_BY) {
+        fill_vector(g, local, g->outputs[n], first, selected, count, vector);
+    } else if (g->outputs[n] == OUTPUT_SUPERSEDED_BY) {
+        uint64_t *to = duckdb_vector_get_data(vector);
+        for (uint32_t i = 0; i < count; i++) {
+            to[i] = local->superseded_by[selected == NULL ? i : selected[i]];
+        }
+    }
 }
 
 static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
@@ -206,118 +312,23 @@ static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
         uint64_t left = local->end - local->row;
         uint32_t run = left < VECTOR_ROWS ? (uint32_t)left : VECTOR_ROWS;
         first = local->row;
-        count = run;
-        selected = NULL;
-        if (g->bind->newest) {
-            count = columns_newest(g->bind->columns, g->bind->table->id, first, run, g->seq,
-                                   local->selected);
-            selected = count == run ? NULL : local->selected;
-        }
+        count = select_rows(g, local, first, run, &selected);
         local->row += run;
     }
     for (idx_t n = 0; count > 0 && n < g->output_count; n++) {
-        if (g->fields[n] != UINT32_MAX) {
-            fill_vector(g, local, g->fields[n], first, selected, count,
-                        duckdb_data_chunk_get_vector(output, n));
-        }
+        fill_output(g, local, n, first, selected, count, duckdb_data_chunk_get_vector(output, n));
     }
     duckdb_data_chunk_set_size(output, count);
 }
 
-/* --- tape_status --- */
-
-typedef struct status_column {
-    const char *name;
-    size_t offset;
-    duckdb_type type;
-} status_column;
-
-#define U64(name)                                                                                  \
-    { #name, offsetof(tape_stats, name), DUCKDB_TYPE_UBIGINT }
-static const status_column STATUS[] = {
-    U64(written),
-    U64(durable),
-    U64(committed),
-    U64(applied),
-    U64(queryable),
-    U64(archived),
-    U64(oldest),
-    U64(epoch),
-    U64(journal_bytes),
-    U64(store_bytes),
-    U64(archive_bytes),
-    U64(window_bytes),
-    U64(memtable_bytes),
-    U64(columns_bytes),
-    {"sync_floor_ns", offsetof(tape_stats, sync_floor_ns), DUCKDB_TYPE_BIGINT},
-    {"sync_method", offsetof(tape_stats, sync_method), DUCKDB_TYPE_VARCHAR},
-    U64(busy),
-    U64(syncs),
-    U64(recovered_records),
-    U64(recovered_from_window),
-    U64(cut_bytes),
-    {"recovery_ns", offsetof(tape_stats, recovery_ns), DUCKDB_TYPE_BIGINT},
-    {"owner_pid", offsetof(tape_stats, owner_pid), DUCKDB_TYPE_BIGINT},
-};
-#undef U64
-
-static void add_column(duckdb_bind_info info, const char *name, duckdb_type id) {
-    duckdb_logical_type type = duckdb_create_logical_type(id);
-    duckdb_bind_add_result_column(info, name, type);
-    duckdb_destroy_logical_type(&type);
-}
-
-static void status_bind_run(duckdb_bind_info info) {
-    for (size_t n = 0; n < COUNT_OF(STATUS); n++) {
-        add_column(info, STATUS[n].name, STATUS[n].type);
-    }
-    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
-        char *name = mem_printf("rows_%s", record_table(id)->name);
-        add_column(info, name, DUCKDB_TYPE_UBIGINT);
-        free(name);
-    }
-    duckdb_bind_set_cardinality(info, 1, true);
-}
-
-static void status_init_run(duckdb_init_info info) {
-    duckdb_init_set_init_data(info, mem_zalloc(sizeof(bool)), free);
-}
-
-static void status_run(duckdb_function_info info, duckdb_data_chunk output) {
-    const duck *d = duckdb_function_get_extra_info(info);
-    bool *done = duckdb_function_get_init_data(info);
-    if (*done) {
-        duckdb_data_chunk_set_size(output, 0);
-        return;
-    }
-    *done = true;
-    tape_stats stats = {.size_bytes = sizeof stats};
-    d->stats(d->stats_context, &stats);
-    for (size_t n = 0; n < COUNT_OF(STATUS); n++) {
-        duckdb_vector vector = duckdb_data_chunk_get_vector(output, n);
-        const char *from = (const char *)&stats + STATUS[n].offset;
-        if (STATUS[n].type == DUCKDB_TYPE_VARCHAR) {
-            duckdb_vector_assign_string_element(vector, 0, from);
-        } else {
-            memcpy(duckdb_vector_get_data(vector), from, sizeof(uint64_t));
-        }
-    }
-    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
-        duckdb_vector vector = duckdb_data_chunk_get_vector(output, COUNT_OF(STATUS) + id - 1u);
-        memcpy(duckdb_vector_get_data(vector), &stats.rows[id], sizeof(uint64_t));
-    }
-    duckdb_data_chunk_set_size(output, 1);
-}
-
 /* --- registration --- */
 
-static bool register_scan(duck *d, duckdb_connection connection) {
+bool duck_register_scan(duck *d, duckdb_connection connection) {
     duckdb_table_function f = duckdb_create_table_function();
     duckdb_logical_type text = duckdb_create_logical_type(DUCKDB_TYPE_VARCHAR);
-    duckdb_logical_type boolean = duckdb_create_logical_type(DUCKDB_TYPE_BOOLEAN);
     duckdb_table_function_set_name(f, "tape_scan");
     duckdb_table_function_add_parameter(f, text);
-    duckdb_table_function_add_parameter(f, boolean);
+    duckdb_table_function_add_parameter(f, text);
     duckdb_table_function_set_extra_info(f, d, NULL);
     duckdb_table_function_set_bind(f, scan_bind_run);
     duckdb_table_function_set_init(f, scan_init_run);
@@ -326,27 +337,6 @@ static bool register_scan(duck *d, duckdb_connection connection) {
     duckdb_table_function_supports_projection_pushdown(f, true);
     bool done = duckdb_register_table_function(connection, f) == DuckDBSuccess;
     duckdb_destroy_logical_type(&text);
-    duckdb_destroy_logical_type(&boolean);
     duckdb_destroy_table_function(&f);
     return done;
-}
-
-static bool register_status(duck *d, duckdb_connection connection) {
-    duckdb_table_function f = duckdb_create_table_function();
-    duckdb_table_function_set_name(f, "tape_status");
-    duckdb_table_function_set_extra_info(f, d, NULL);
-    duckdb_table_function_set_bind(f, status_bind_run);
-    duckdb_table_function_set_init(f, status_init_run);
-    duckdb_table_function_set_function(f, status_run);
-    bool done = duckdb_register_table_function(connection, f) == DuckDBSuccess;
-    duckdb_destroy_table_function(&f);
-    return done;
-}
-
-tape_status duck_register_functions(duck *d, duckdb_connection connection, tape_error *error) {
-    if ((d->columns != NULL && !register_scan(d, connection)) ||
-        (d->stats != NULL && !register_status(d, connection))) {
-        return error_set(error, TAPE_FAILED, "this DuckDB does not take tape's table functions");
-    }
-    return TAPE_OK;
 }
