@@ -307,6 +307,17 @@ static tape_status linux_rename(os_disk *disk, const char *from, const char *to,
     return TAPE_OK;
 }
 
+static tape_status linux_file_adopt(os_disk *disk, const char *real_path, const char *path,
+                                    tape_error *error) {
+    os_file *file = NULL;
+    tape_status status = os_file_open(disk, real_path, OS_WRITE, &file, error);
+    if (status == TAPE_OK) {
+        status = os_file_sync(file, error);
+    }
+    os_file_close(&file);
+    return status != TAPE_OK ? status : linux_rename(disk, real_path, path, error);
+}
+
 static tape_status linux_remove(os_disk *disk, const char *path, tape_error *error) {
     (void)disk;
     if (unlink(path) != 0) {
@@ -540,6 +551,7 @@ os_disk *os_disk_linux(void) {
         .dir_list = linux_dir_list,
         .rename = linux_rename,
         .remove = linux_remove,
+        .file_adopt = linux_file_adopt,
         .dir_remove = linux_dir_remove,
         .path_stat = linux_path_stat,
         .free_bytes = linux_free_bytes,

@@ -233,6 +233,11 @@ tape_status os_remove(os_disk *disk, const char *path, tape_error *error) {
     return disk->table->remove(disk, path, error);
 }
 
+tape_status os_file_adopt(os_disk *disk, const char *real_path, const char *path,
+                          tape_error *error) {
+    return disk->table->file_adopt(disk, real_path, path, error);
+}
+
 tape_status os_dir_remove(os_disk *disk, const char *path, tape_error *error) {
     return disk->table->dir_remove(disk, path, error);
 }

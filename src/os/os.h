@@ -72,6 +72,15 @@ tape_status os_rename(os_disk *disk, const char *from, const char *to,
 tape_status os_remove(os_disk *disk, const char *path, tape_error *error) TAPE_CHECKED;
 tape_status os_dir_remove(os_disk *disk, const char *path, tape_error *error) TAPE_CHECKED;
 
+/* Takes over a file that something else wrote to `real_path`, a path of the machine's own file
+ * systems, whatever `disk` is: makes its content durable and names it `path`, replacing what is
+ * there; the file is gone from `real_path`. The name is durable after os_dir_sync, not before.
+ * `real_path` must be on the same file system as `path`, and its directory be there on `disk` too:
+ * the simulated disk writes the bytes to a file of the name `real_path` and renames that. After a
+ * failure the file may be left at `real_path`, there and on `disk`. */
+tape_status os_file_adopt(os_disk *disk, const char *real_path, const char *path,
+                          tape_error *error) TAPE_CHECKED;
+
 typedef struct os_stat {
     bool is_dir;
     uint64_t size;

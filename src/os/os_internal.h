@@ -59,6 +59,7 @@ typedef struct os_disk_table {
     tape_status (*dir_list)(os_disk *, const char *path, os_entries *, tape_error *);
     tape_status (*rename)(os_disk *, const char *from, const char *to, tape_error *);
     tape_status (*remove)(os_disk *, const char *path, tape_error *);
+    tape_status (*file_adopt)(os_disk *, const char *real_path, const char *path, tape_error *);
     tape_status (*dir_remove)(os_disk *, const char *path, tape_error *);
     tape_status (*path_stat)(os_disk *, const char *path, os_stat *, tape_error *);
     tape_status (*free_bytes)(os_disk *, const char *path, uint64_t *, tape_error *);

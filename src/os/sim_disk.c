@@ -522,6 +522,49 @@ static tape_status sim_free_bytes(os_disk *disk, const char *path, uint64_t *out
     return status;
 }
 
+/* --- files from outside --- */
+
+#define ADOPT_PIECE_BYTES KIB(256)
+
+/* In the calls of its own process, each a step that may fail or be the last. */
+static tape_status adopt_bytes(os_file *from, os_file *to, tape_error *error) {
+    uint8_t *piece = mem_alloc(ADOPT_PIECE_BYTES);
+    uint64_t offset = 0;
+    size_t got = 0;
+    tape_status status = TAPE_OK;
+    do {
+        status = os_file_read(from, offset, piece, ADOPT_PIECE_BYTES, &got, error);
+        if (status == TAPE_OK) {
+            status = os_file_write(to, offset, piece, got, error);
+        }
+        offset += got;
+    } while (status == TAPE_OK && got == ADOPT_PIECE_BYTES);
+    free(piece);
+    return status == TAPE_OK ? os_file_sync(to, error) : status;
+}
+
+static tape_status sim_file_adopt(os_disk *disk, const char *real_path, const char *path,
+                                  tape_error *error) {
+    os_file *from = NULL;
+    os_file *to = NULL;
+    tape_status status = os_file_open(os_disk_linux(), real_path, OS_READ, &from, error);
+    if (status == TAPE_OK) {
+        status = os_file_open(disk, real_path, OS_WRITE | OS_CREATE, &to, error);
+    }
+    if (status == TAPE_OK) {
+        status = os_file_truncate(to, 0, error);
+    }
+    if (status == TAPE_OK) {
+        status = adopt_bytes(from, to, error);
+    }
+    os_file_close(&from);
+    os_file_close(&to);
+    if (status == TAPE_OK) {
+        status = os_rename(disk, real_path, path, error);
+    }
+    return status == TAPE_OK ? os_remove(os_disk_linux(), real_path, error) : status;
+}
+
 /* --- lock, boot id --- */
 
 static tape_status lock_claim(os_disk *disk, const char *path, os_file *file, sim_lock *lock,
@@ -612,6 +655,7 @@ const os_disk_table sim_disk_table = {
     .dir_list = sim_dir_list,
     .rename = sim_rename,
     .remove = sim_remove,
+    .file_adopt = sim_file_adopt,
     .dir_remove = sim_dir_remove,
     .path_stat = sim_path_stat,
     .free_bytes = sim_free_bytes,
