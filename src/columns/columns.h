@@ -65,20 +65,21 @@ void columns_pin_close(columns_pin **pin); /* NULL-safe */
 tape_status columns_supersede(columns *c, uint16_t table, uint64_t seq, uint64_t by,
                               tape_error *error) TAPE_CHECKED;
 /* Which of archived rows, given by their seqs, were not superseded at `at` (which columns_seq has
- * reached): newest[i]. Any thread, without locks. */
+ * reached): newest[i]. Any thread, with a pin, without locks. */
 void columns_archived_newest(const columns *c, uint16_t table, const uint64_t *seqs, uint32_t count,
                              uint64_t at, bool *newest);
-/* What superseded archived row `seq`, as far as it happened at or before `at`: 0: nothing. */
+/* What superseded archived row `seq`, as far as it happened at or before `at`: 0: nothing. As
+ * above. */
 uint64_t columns_superseded_by(const columns *c, uint16_t table, uint64_t seq, uint64_t at);
 typedef struct columns_superseded {
     uint64_t seq, by;
 } columns_superseded;
 /* The pairs with from < by <= to, in the order of `by`, into `out` (room for `max`), from the
- * `skip`-th on; returns how many. */
+ * `skip`-th on; returns how many. Any thread, no pin needed. */
 size_t columns_superseded_read(const columns *c, uint16_t table, uint64_t from, uint64_t to,
                                uint64_t skip, columns_superseded *out, size_t max);
 /* The archive's files tell of every pair with by <= `by` by themselves, and no reader looks at
- * older files: what was superseded stays marked, by what is forgotten. */
+ * older files: what was superseded stays marked, by what is forgotten. Any thread. */
 void columns_superseded_forget(columns *c, uint16_t table, uint64_t by);
 
 /* --- scans: any thread, beside the writer, with a pin --- */
@@ -89,7 +90,8 @@ void columns_superseded_forget(columns *c, uint16_t table, uint64_t by);
 #define COLUMNS_CHUNK_ROWS 122880u
 
 /* Text as readers get it: 16 bytes, up to 12 of text in place, longer text by its first four bytes
- * and a pointer that is good until columns_close. Unused bytes are zero. */
+ * and a pointer that is good as long as the pin it was read with (the text of a code: until
+ * columns_close). Unused bytes are zero. */
 #define COLUMNS_TEXT_INLINE_BYTES 12u
 typedef union columns_text {
     struct {
@@ -122,7 +124,8 @@ typedef struct columns_hint {
 bool columns_chunk_wanted(const columns *c, uint16_t table, uint64_t row, const columns_hint *hint);
 
 /* The archive is about to take the rows up to `seq`: what supersedes them at a later seq is told by
- * columns_archived_newest too from when this returns. Any thread, beside the writer. NO_MEMORY. */
+ * columns_archived_newest too from when this returns. Any thread, one at a time, beside the writer;
+ * every columns_drop comes after one for the same seq or a later one. NO_MEMORY. */
 tape_status columns_hand_over(columns *c, uint64_t seq, tape_error *error) TAPE_CHECKED;
 
 /* Of rows [first, first + count) of an entity table, those that are the newest of their key at

@@ -4,7 +4,7 @@
  *  D1 A code, once given, stands for the same text until the end; codes count from 0.
  *  D2 Entries and their texts never move, so that readers may hold pointers to them.
  *  D3 An entry is complete before a row that uses its code is published.
- * Threads: one writer; readers only follow codes of published rows. */
+ * Threads: one writer; readers follow codes below `count`, or of published rows. */
 #include "columns/columns_internal.h"
 
 #include <stdlib.h>
@@ -35,24 +35,17 @@ void dictionary_deinit(dictionary *d) {
     *d = (dictionary){0};
 }
 
-static bool take(uint64_t *bytes, uint64_t bytes_max, uint64_t more) {
-    if (more > bytes_max || *bytes > bytes_max - more) {
-        return false;
-    }
-    *bytes += more;
-    return true;
-}
-
-static bool grow_slots(dictionary *d, uint64_t *bytes, uint64_t bytes_max) {
+static tape_status grow_slots(columns *c, dictionary *d) {
     uint32_t count = d->slot_count == 0 ? DICTIONARY_SLOTS_FIRST : d->slot_count * 2;
     uint64_t more = (uint64_t)(count - d->slot_count) * sizeof(dictionary_slot);
-    if (count == 0 || !take(bytes, bytes_max, more)) {
-        return false;
+    tape_status status = count == 0 ? TAPE_BUSY : memory_take(c, more);
+    if (status != TAPE_OK) {
+        return status;
     }
     dictionary_slot *slots = calloc(count, sizeof *slots);
     if (slots == NULL) {
-        *bytes -= more;
-        return false;
+        memory_give(c, more);
+        return TAPE_NO_MEMORY;
     }
     for (uint32_t s = 0; s < d->slot_count; s++) {
         if (d->slots[s].code_plus_1 == 0) {
@@ -67,71 +60,80 @@ static bool grow_slots(dictionary *d, uint64_t *bytes, uint64_t bytes_max) {
     free(d->slots);
     d->slots = slots;
     d->slot_count = count;
-    return true;
+    return TAPE_OK;
 }
 
-static bool text_is(const columns_text *entry, const char *text, uint32_t size) {
-    const char *data = entry->size <= COLUMNS_TEXT_INLINE_BYTES ? entry->inlined : entry->pointer;
-    return entry->size == size && memcmp(data, text, size) == 0;
-}
-
-/* Stores the text as entry `d->count`. */
-static bool add_entry(dictionary *d, const char *text, uint32_t size, uint64_t *bytes,
-                      uint64_t bytes_max) {
-    uint32_t block = d->count / DICTIONARY_BLOCK_ENTRIES;
-    if (block == DICTIONARY_BLOCKS) {
+/* The text's first bytes as an entry has them; `id` is padded to whole words. */
+static bool text_is(const columns_text *entry, const char *id, uint32_t size) {
+    if (entry->size != size) {
         return false;
+    }
+    const char *data = size <= COLUMNS_TEXT_INLINE_BYTES ? entry->inlined : entry->pointer;
+    return memcmp(data, id, size) == 0;
+}
+
+/* Stores the text as entry `count`. */
+static tape_status add_entry(columns *c, dictionary *d, uint32_t count, const char *text,
+                             uint32_t size) {
+    uint32_t block = count / DICTIONARY_BLOCK_ENTRIES;
+    if (block == DICTIONARY_BLOCKS) {
+        return TAPE_BUSY;
     }
     if (d->blocks[block] == NULL) {
         uint64_t more = DICTIONARY_BLOCK_ENTRIES * sizeof(columns_text);
-        if (!take(bytes, bytes_max, more)) {
-            return false;
+        tape_status status = memory_take(c, more);
+        if (status != TAPE_OK) {
+            return status;
         }
         d->blocks[block] = malloc(more);
         if (d->blocks[block] == NULL) {
-            *bytes -= more;
-            return false;
+            memory_give(c, more);
+            return TAPE_NO_MEMORY;
         }
     }
     const char *kept = text;
     if (size > COLUMNS_TEXT_INLINE_BYTES) {
-        if (!take(bytes, bytes_max, size)) {
-            return false;
+        tape_status status = memory_take(c, size);
+        if (status != TAPE_OK) {
+            return status;
         }
         char *copy = arena_alloc(&d->texts, size, 1);
         if (copy == NULL) {
-            *bytes -= size;
-            return false;
+            memory_give(c, size);
+            return TAPE_NO_MEMORY;
         }
         memcpy(copy, text, size);
         kept = copy;
     }
-    columns_text_set(&d->blocks[block][d->count % DICTIONARY_BLOCK_ENTRIES], kept, size);
-    return true;
+    columns_text_set(&d->blocks[block][count % DICTIONARY_BLOCK_ENTRIES], kept, size);
+    return TAPE_OK;
 }
 
-bool dictionary_code(dictionary *d, const char *text, uint32_t size, uint32_t *code,
-                     uint64_t *bytes, uint64_t bytes_max) {
+tape_status dictionary_code(columns *c, dictionary *d, const char *id, uint32_t size, uint64_t hash,
+                            uint32_t *code) {
+    uint32_t count = atomic_load_explicit(&d->count, memory_order_relaxed);
     /* At most 7 of 10 slots are taken, so that probing stays short. */
-    if ((uint64_t)d->count * 10 >= (uint64_t)d->slot_count * 7 &&
-        !grow_slots(d, bytes, bytes_max)) {
-        return false;
+    if ((uint64_t)count * 10 >= (uint64_t)d->slot_count * 7) {
+        tape_status status = grow_slots(c, d);
+        if (status != TAPE_OK) {
+            return status;
+        }
     }
-    uint32_t hash = (uint32_t)hash_text(0, text, size);
-    uint32_t at = hash & (d->slot_count - 1);
+    uint32_t at = (uint32_t)hash & (d->slot_count - 1);
     while (d->slots[at].code_plus_1 != 0) {
         uint32_t found = d->slots[at].code_plus_1 - 1;
-        if (d->slots[at].hash == hash && text_is(dictionary_text(d, found), text, size)) {
+        if (d->slots[at].hash == (uint32_t)hash && text_is(dictionary_text(d, found), id, size)) {
             *code = found;
-            return true;
+            return TAPE_OK;
         }
         at = (at + 1) & (d->slot_count - 1);
     }
-    if (!add_entry(d, text, size, bytes, bytes_max)) {
-        return false;
+    tape_status status = add_entry(c, d, count, id, size);
+    if (status != TAPE_OK) {
+        return status;
     }
-    *code = d->count;
-    d->slots[at] = (dictionary_slot){.code_plus_1 = d->count + 1, .hash = hash};
-    d->count++;
-    return true;
+    *code = count;
+    d->slots[at] = (dictionary_slot){.code_plus_1 = count + 1, .hash = (uint32_t)hash};
+    atomic_store_explicit(&d->count, count + 1, memory_order_release);
+    return TAPE_OK;
 }
