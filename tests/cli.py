@@ -115,7 +115,8 @@ def help_for_all(folder):
     listing = run("help").stdout
     verbs = re.findall(r"^  (\w+) ", listing, re.M)
     assert verbs == (
-        "init load sim get scan sql tail status verify checkpoint compact bench help".split())
+        "init load sim get scan sql tail status verify checkpoint compact archive bench "
+        "help".split())
     for verb in verbs:
         assert run("help", verb).stdout == run(verb, "--help").stdout
         assert run("help", verb).stdout.startswith(f"tape {verb} ")
@@ -130,7 +131,7 @@ def wrong_words(folder):
     told("stauts", code=2, has=["did you mean `tape status`"])
     told("sql", store, "SELECT 1", "--formta", "csv", code=2, has=["--format?"])
     told("sql", store, "SELECT 1", "--format", "xml", code=2,
-         has=["table, csv, json, arrow or parquet"])
+         has=["table, csv, json, line, arrow or parquet"])
     told("get", store, code=2, has=["tape get DIR TABLE KEY..."])
     told("get", store, "tradse", "x", code=2, has=["did you mean trades?"])
     told("get", store, "positions", "x", code=2, has=["user_id instrument_id"])

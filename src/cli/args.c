@@ -4,7 +4,7 @@
  * of several requests at once.
  * Format: --name VALUE, --name=VALUE, any prefix of a name that fits one option only, -o VALUE,
  * -oVALUE; "--" ends the options; "-" and what starts with "-- " (a comment of SQL) are words. An
- * option given twice has its last value.
+ * option given twice has its last value, but for the one of a verb that may repeat.
  * Threads: no state. */
 #include "cli/cli_internal.h"
 
@@ -30,6 +30,10 @@ void args_set(cli_args *args, const char *option, const char *value) {
     int index = option_index(args->verb, option);
     ASSERT(index >= 0);
     args->values[index] = value;
+}
+
+bool args_takes(const cli_verb *verb, const char *option) {
+    return option_index(verb, option) >= 0;
 }
 
 static int unknown_option(cli *c, const cli_verb *verb, const char *word, size_t length) {
@@ -115,6 +119,12 @@ static int take_option(cli *c, int argc, char **argv, int *at, cli_args *args) {
                              option->value);
         }
         value = argv[++*at];
+    }
+    if (option->repeats && args->repeat_count == CLI_REPEATS_MAX) {
+        return cli_usage(c, "--%s is given more than %d times", option->name, CLI_REPEATS_MAX);
+    }
+    if (option->repeats) {
+        args->repeats[args->repeat_count++] = value;
     }
     args->values[index] = value;
     return EXIT_DONE;

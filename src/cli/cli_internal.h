@@ -14,6 +14,7 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_FOUND = 3 };
 
 #define CLI_OPTIONS_MAX 12
+#define CLI_REPEATS_MAX 100
 
 /* Where a verb runs: at a terminal, in a script, or in the owner of a store for another process.
  * Verbs write to `out` and `err` and nowhere else. */
@@ -21,13 +22,14 @@ typedef struct cli {
     FILE *out;
     FILE *err;
     tape *db;   /* the store, opened by who runs the verb; NULL for verbs without one */
-    bool asked; /* runs in the owner for another process: no paths, no progress */
+    bool asked; /* runs in the owner for another process: no paths */
     bool out_terminal;
-    bool err_terminal;
+    bool err_terminal;    /* progress may be shown there */
     int width;            /* of the terminal behind `out`; 0: not one */
     const char *out_path; /* of the file that `out` writes; NULL: not known */
     bool out_gone;        /* whoever read `out` has closed it: nothing more to say, nor to write */
     int out_errno;        /* of the first write to `out` that failed */
+    const char *where;    /* errors begin with it: "FILE line 3"; NULL: nothing to say */
 } cli;
 
 typedef struct cli_option {
@@ -35,6 +37,7 @@ typedef struct cli_option {
     char letter;       /* short form, or 0 */
     const char *value; /* what the help calls its value; NULL: it has none */
     const char *help;
+    bool repeats; /* may be given several times, up to CLI_REPEATS_MAX; one option of a verb may */
 } cli_option;
 
 typedef struct cli_args cli_args;
@@ -66,7 +69,9 @@ typedef struct cli_verb {
 
 struct cli_args {
     const cli_verb *verb;
-    const char *values[CLI_OPTIONS_MAX]; /* by option; NULL: not given; "": has none */
+    const char *values[CLI_OPTIONS_MAX];  /* by option; NULL: not given; "": has none */
+    const char *repeats[CLI_REPEATS_MAX]; /* every value of the option that may repeat */
+    int repeat_count;
     int count;
     char **words;
     bool help; /* --help was among them */
@@ -84,6 +89,7 @@ int cli_help(cli *c, const char *verb);
 int args_parse(cli *c, const cli_verb *verb, int argc, char **argv, cli_args *args);
 const char *args_value(const cli_args *args, const char *option);
 void args_set(cli_args *args, const char *option, const char *value);
+bool args_takes(const cli_verb *verb, const char *option);
 /* Each prints a USAGE error and returns false when the option's value is not one. Absent: `*out`
  * stays. */
 bool args_u64(cli *c, const cli_args *args, const char *option, uint64_t *out);
@@ -101,12 +107,15 @@ int cli_usage(cli *c, const char *format, ...) PRINTF_LIKE(2, 3);
 /* `tape: CODE: ...` in one line; returns the exit status that follows. */
 int cli_fail(cli *c, const tape_error *error);
 int cli_fail_text(cli *c, tape_status status, const char *format, ...) PRINTF_LIKE(3, 4);
+/* What another process's verb wrote as its error, to `err`, with this process's `where`. */
+void cli_pass_error(cli *c, const char *text, size_t size);
 /* Writes to `out` and notes a failure, for cli_finish to tell. */
 bool cli_write(cli *c, const void *data, size_t size, bool flush);
 /* Writes out what is held back of `out`; EXIT_DONE or what a failed write makes of it. */
 int cli_finish(cli *c, int exit_status);
 
-/* Progress on a terminal: one line on `err` that replaces itself. Nothing when `err` is none. */
+/* Progress on a terminal: one line on `err` that replaces itself. Nothing when `err` is none, or
+ * takes no more for now: showing never waits. */
 typedef struct progress {
     cli *c;
     int64_t started_ns;
@@ -117,6 +126,8 @@ void progress_start(progress *p, cli *c);
 /* True about five times a second: time to call progress_show. */
 bool progress_due(progress *p);
 void progress_show(progress *p, const char *format, ...) PRINTF_LIKE(2, 3);
+/* "[####      ]  42 %" of a share from 0 to 1. */
+const char *progress_bar(double share, char out[48]);
 /* Takes the line away. */
 void progress_end(progress *p);
 double progress_seconds(const progress *p);
@@ -131,6 +142,8 @@ int cli_width(const cli *c);
 bool cli_stopped(void);
 /* From now on, Ctrl-C and SIGTERM set the flag instead of ending the process. */
 void cli_catch_stop(void);
+/* The same, and no number of Ctrl-C ends the process: for the shell. */
+void cli_outlive_interrupts(void);
 /* Forgets Ctrl-C. False when the process was asked to end, which stays. */
 bool cli_clear_stop(void);
 /* Whether `out`'s reader went away, or this process was asked to stop. For long work. */
@@ -184,6 +197,8 @@ int verb_verify_start(cli *c, const cli_args *args);
 int verb_checkpoint(cli *c, const cli_args *args);
 int verb_compact_check(cli *c, cli_args *args);
 int verb_compact(cli *c, const cli_args *args);
+int verb_archive_check(cli *c, cli_args *args);
+int verb_archive(cli *c, const cli_args *args);
 int verb_bench_check(cli *c, cli_args *args);
 int verb_bench(cli *c, const cli_args *args);
 int verb_help(cli *c, const cli_args *args);

@@ -165,9 +165,9 @@ static void print_man(FILE *out) {
         "A store is a directory that holds one totally ordered journal of orders, trades, "
         "accounts, positions, instruments, ticks and depth, and answers point reads and "
         "SQL about it. One process owns a store at a time: a load, a simulation, or a "
-        "program that embeds the library. While there is an owner, get, sql, status, "
-        "verify and checkpoint are answered by it and see its live state; without one "
-        "they open the store themselves. tail needs no owner.\n"
+        "program that embeds the library. While there is an owner, get, scan, sql, status, "
+        "verify, checkpoint, compact and archive are answered by it and see its live state; "
+        "without one they open the store themselves. tail needs no owner.\n"
         ".SH VERBS\n",
         tape_version());
     for (size_t i = 0; i < cli_verb_count; i++) {
@@ -178,7 +178,9 @@ static void print_man(FILE *out) {
         "on stderr: tape: CODE: what happened, where, and what to do.\n"
         ".SH ENVIRONMENT\n.TP\nTMPDIR\nwhere scratch files go\n"
         ".TP\nCOLUMNS\nwidth of tables, instead of the terminal's\n"
-        ".SH FILES\n.TP\n~/.tape_history\nstatements typed into the shell of tape sql\n",
+        ".TP\nTAPE_HISTORY\nthe file of the shell's history; empty: none is kept\n"
+        ".SH FILES\n.TP\n$XDG_STATE_HOME/tape/history, or ~/.tape_history where that is not "
+        "set\nlines typed into the shell of tape sql\n",
         out);
 }
 
@@ -216,7 +218,7 @@ static void print_bash(FILE *out) {
     (void)fputs(" --help --version\" -- \"$word\"))\n        return\n    fi\n"
                 "    case $before in\n"
                 "    --level | --ack) words=\"written durable committed\" ;;\n"
-                "    --format) words=\"table csv json arrow parquet\" ;;\n"
+                "    --format) words=\"table csv json line arrow parquet\" ;;\n"
                 "    --from) [ \"$verb\" = tail ] && words=\"earliest latest\" ;;\n"
                 "    --tables) words=\"",
                 out);

@@ -14,9 +14,16 @@
 #include <unistd.h>
 
 static atomic_int stop_signal; /* 0: none came */
+static bool outlives_interrupts;
 
+/* Whoever asks the process to end is not unheard for a Ctrl-C that follows. */
 static void on_stop(int signal_number) {
-    atomic_store(&stop_signal, signal_number);
+    int none = 0;
+    if (signal_number != SIGINT) {
+        atomic_store(&stop_signal, signal_number);
+    } else {
+        (void)atomic_compare_exchange_strong(&stop_signal, &none, signal_number);
+    }
 }
 
 bool cli_stopped(void) {
@@ -35,14 +42,20 @@ bool cli_clear_stop(void) {
 void cli_catch_stop(void) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = on_stop};
-    /* The second one finds the default again and ends the process; calls that wait return. */
-    action.sa_flags = (int)SA_RESETHAND;
     for (size_t i = 0; i < COUNT_OF(signals); i++) {
         struct sigaction now;
+        /* The second one finds the default again and ends the process; calls that wait return. */
+        bool once = signals[i] != SIGINT || !outlives_interrupts;
+        action.sa_flags = once ? (int)SA_RESETHAND : 0;
         if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN) {
             (void)sigaction(signals[i], &action, NULL);
         }
     }
+}
+
+void cli_outlive_interrupts(void) {
+    outlives_interrupts = true;
+    cli_catch_stop();
 }
 
 /* Descriptors 0 to 2 are there, so that no file of a store is ever opened as one of them. */
@@ -97,6 +110,7 @@ static int run(cli *c, int argc, char **argv) {
     }
     cli_args args;
     int status = args_parse(c, verb, argc - 2, argv + 2, &args);
+    c->err_terminal = c->err_terminal || args_value(&args, "progress") != NULL;
     if (args.help) {
         return cli_help(c, verb->name);
     }

@@ -29,6 +29,9 @@ static void print_error(cli *c, const char *code, const char *text) {
     (void)fflush(c->out);
     buffer line = {0};
     buffer_printf(&line, "tape: %s: ", code);
+    if (c->where != NULL) {
+        buffer_printf(&line, "%s: ", c->where);
+    }
     for (const char *at = text; *at != '\0'; at++) {
         char shown = (unsigned char)*at < 0x20 ? ' ' : *at;
         buffer_append(&line, &shown, 1);
@@ -61,6 +64,21 @@ int cli_fail_text(cli *c, tape_status status, const char *format, ...) {
     (void)vsnprintf(error.text, sizeof error.text, format, arguments);
     va_end(arguments);
     return cli_fail(c, &error);
+}
+
+void cli_pass_error(cli *c, const char *text, size_t size) {
+    static const char start[] = "tape: ";
+    size_t head = 0; /* of "tape: CODE: " */
+    if (c->where != NULL && size > strlen(start) && memcmp(text, start, strlen(start)) == 0) {
+        const char *colon = memchr(text + strlen(start), ':', size - strlen(start));
+        head = colon == NULL || colon + 2 > text + size ? 0 : (size_t)(colon + 2 - text);
+    }
+    (void)fwrite(text, 1, head, c->err);
+    if (head > 0) {
+        (void)fprintf(c->err, "%s: ", c->where);
+    }
+    (void)fwrite(text + head, 1, size - head, c->err);
+    (void)fflush(c->err);
 }
 
 static void note_failure(cli *c, int os_errno) {
@@ -105,8 +123,17 @@ bool progress_due(progress *p) {
     return true;
 }
 
+/* A terminal may be held, and whoever reads a pipe may be stopped. */
+static bool takes_more(FILE *stream) {
+    struct pollfd out = {.fd = fileno(stream), .events = POLLOUT};
+    return poll(&out, 1, 0) > 0 && (out.revents & POLLOUT) != 0;
+}
+
 void progress_show(progress *p, const char *format, ...) {
     va_list arguments;
+    if (!takes_more(p->c->err)) {
+        return;
+    }
     va_start(arguments, format);
     (void)fputs("\r", p->c->err);
     (void)vfprintf(p->c->err, format, arguments);
@@ -122,6 +149,19 @@ void progress_end(progress *p) {
         (void)fflush(p->c->err);
         p->shown = false;
     }
+}
+
+const char *progress_bar(double share, char out[48]) {
+    enum { WIDTH = 30 };
+    share = share >= 0 ? share : 0; /* nor is NaN a share */
+    share = share <= 1 ? share : 1;
+    char bar[WIDTH + 1];
+    for (int i = 0; i < WIDTH; i++) {
+        bar[i] = (i + 1) <= (int)(share * WIDTH) ? '#' : ' ';
+    }
+    bar[WIDTH] = '\0';
+    (void)snprintf(out, 48, "[%s] %3.0f %%", bar, share * 100);
+    return out;
 }
 
 double progress_seconds(const progress *p) {

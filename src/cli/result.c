@@ -9,11 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const char *const format_names[] = {[RESULT_TABLE] = "table",
-                                           [RESULT_CSV] = "csv",
-                                           [RESULT_JSON] = "json",
-                                           [RESULT_ARROW] = "arrow",
-                                           [RESULT_PARQUET] = "parquet"};
+static const char *const format_names[] = {
+    [RESULT_TABLE] = "table", [RESULT_CSV] = "csv",     [RESULT_JSON] = "json",
+    [RESULT_LINE] = "line",   [RESULT_ARROW] = "arrow", [RESULT_PARQUET] = "parquet"};
 
 bool result_format_named(const char *name, result_format *out) {
     for (size_t i = 0; i < COUNT_OF(format_names); i++) {
@@ -173,6 +171,8 @@ static const result_writer_class *writer_of(result_format format) {
         return &result_csv_writer;
     case RESULT_JSON:
         return &result_json_writer;
+    case RESULT_LINE:
+        return &result_line_writer;
     case RESULT_ARROW:
         return &result_arrow_writer;
     default:

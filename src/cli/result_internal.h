@@ -112,6 +112,8 @@ void text_time_of_day(buffer *out, text_style style, int64_t seconds, uint32_t n
 void text_interval(buffer *out, int64_t months, int64_t days, int64_t ns);
 void text_json_string(buffer *out, const void *text, size_t size);
 void text_base64(buffer *out, const uint8_t *data, size_t size);
+/* Columns that one line of text takes on a terminal. */
+size_t text_width(const uint8_t *text, size_t size);
 /* A CSV cell: quoted when it has to be. An empty text is quoted, for an absent one is empty. */
 void text_csv_cell(buffer *out, const void *text, size_t size);
 
@@ -121,10 +123,11 @@ typedef enum result_format {
     RESULT_TABLE,
     RESULT_CSV,
     RESULT_JSON,
+    RESULT_LINE,
     RESULT_ARROW,
     RESULT_PARQUET,
 } result_format;
-#define RESULT_FORMAT_NAMES "table, csv, json, arrow or parquet"
+#define RESULT_FORMAT_NAMES "table, csv, json, line, arrow or parquet"
 /* False when there is no such format. */
 bool result_format_named(const char *name, result_format *out);
 const char *result_format_name(result_format format);
@@ -180,6 +183,7 @@ struct result_writer {
 extern const result_writer_class result_table_writer;
 extern const result_writer_class result_csv_writer;
 extern const result_writer_class result_json_writer;
+extern const result_writer_class result_line_writer;
 extern const result_writer_class result_arrow_writer;
 
 #endif

@@ -53,7 +53,7 @@ static size_t char_width(const uint8_t *text, size_t size, size_t *bytes) {
     return width < 0 ? 1 : (size_t)width;
 }
 
-static size_t line_width(const uint8_t *text, size_t size) {
+size_t text_width(const uint8_t *text, size_t size) {
     size_t width = 0;
     for (size_t at = 0; at < size;) {
         size_t bytes = 0;
@@ -84,7 +84,7 @@ static size_t cell_width(const uint8_t *text, size_t size) {
     size_t widest = 0;
     slice line;
     for (size_t i = 0; cell_line(text, size, i, &line); i++) {
-        size_t width = line_width(line.data, line.size);
+        size_t width = text_width(line.data, line.size);
         widest = width > widest ? width : widest;
     }
     return widest;
@@ -101,7 +101,7 @@ static void pad(buffer *out, size_t count) {
 
 /* One line of a cell in `width` columns: padded, and cut with a mark where `cut` allows. */
 static void put_cell(buffer *out, slice line, size_t width, bool right, bool cut, bool last) {
-    size_t have = line_width(line.data, line.size);
+    size_t have = text_width(line.data, line.size);
     if (have <= width || !cut) {
         size_t room = have < width ? width - have : 0;
         pad(out, right ? room : 0);
@@ -196,7 +196,7 @@ static void put_sample(result_writer *w, table_state *t) {
     if (!t->measured) {
         for (size_t i = 0; i < t->columns; i++) {
             const char *name = w->root->children[i].name;
-            t->widths[i] = line_width((const uint8_t *)name, strlen(name));
+            t->widths[i] = text_width((const uint8_t *)name, strlen(name));
         }
         for (size_t n = 0; n < t->rows * t->columns; n++) {
             size_t width = cell_width(t->text.data + t->cells[n].offset, t->cells[n].size);

@@ -119,6 +119,21 @@ static void a_table_without_rows_has_a_header(void **state) {
     expect(&s, RESULT_TABLE, 0, " n | the text\n---+----------\n(0 rows)\n");
 }
 
+static void lines_have_a_value_each(void **state) {
+    (void)state;
+    fixture_stream s = two_batches();
+    expect(&s, RESULT_LINE, 0,
+           "       n = 1\n"
+           "the text = a\"b\n"
+           "\n"
+           "       n = -20\n"
+           "the text = NULL\n"
+           "\n"
+           "       n = 300\n"
+           "the text = line1\n"
+           "           line2\n");
+}
+
 static void a_table_fits_its_terminal(void **state) {
     (void)state;
     static const int32_t offsets[] = {0, 30};
@@ -301,6 +316,7 @@ int main(void) {
         cmocka_unit_test(csv_has_a_header_and_quotes),
         cmocka_unit_test(a_table_is_aligned_and_counts_its_rows),
         cmocka_unit_test(a_table_without_rows_has_a_header),
+        cmocka_unit_test(lines_have_a_value_each),
         cmocka_unit_test(a_table_fits_its_terminal),
         cmocka_unit_test(a_terminal_gets_no_control_characters),
         cmocka_unit_test(json_makes_repeated_names_different),

@@ -3,9 +3,11 @@
  * Purpose: a verb is a function on a live `tape *`. This file finds it one: DIR when nobody owns
  * it, else the verb's words go to the owner, which runs the same function on its store.
  * Invariants: (O1) a process that owns a store answers others for as long as it does; (O2) the
- * owner writes a verb's output to a pipe whose reading end is the asking process alone, so it sees
- * that process go, and a descriptor of its terminal is only held for one line of error.
- * Threads: requests run on the store's threads, beside whatever the owner does. */
+ * owner writes what a verb prints to two pipes whose reading ends are the asking process's alone,
+ * so it sees that process go, and never holds its terminal; (O3) what is printed keeps its order:
+ * progress, the output, an error.
+ * Threads: requests run on the store's threads, beside whatever the owner does. One thread of the
+ * asking process copies what they write. */
 #include "cli/cli_internal.h"
 #include "os/os.h"
 
@@ -29,6 +31,7 @@ static int run_asked(cli *c, int argc, char **argv) {
     }
     cli_args args;
     int status = args_parse(c, verb, argc - 1, argv + 1, &args);
+    c->err_terminal = args_value(&args, "progress") != NULL;
     if (status == EXIT_DONE && verb->check != NULL) {
         status = verb->check(c, &args);
     }
@@ -91,48 +94,88 @@ tape_status session_open(const char *dir, tape **out, tape_error *error) {
 
 typedef struct copier {
     cli *c;
-    int from;
+    int from[2]; /* what the owner writes as its output, and as its progress and errors */
+    bool open[2];
+    bool interrupted; /* by the user */
+    buffer error;     /* held back until the output has ended */
     os_thread *thread;
 } copier;
 
-/* Moves what the owner writes to `out`, until the owner is done, `out` takes no more or the user
- * has had enough; closing the pipe then tells the owner. */
+/* Progress, which ends with an erased line, is shown at once. */
+static void take_error(copier *copy, const char *bytes, size_t size) {
+    static const char erased[] = "\x1b[K";
+    buffer_append(&copy->error, bytes, size);
+    const uint8_t *data = copy->error.data;
+    size_t shown = copy->error.size;
+    while (shown >= strlen(erased) &&
+           memcmp(data + shown - strlen(erased), erased, strlen(erased)) != 0) {
+        shown--;
+    }
+    if (shown < strlen(erased)) {
+        return;
+    }
+    (void)fwrite(data, 1, shown, copy->c->err);
+    (void)fflush(copy->c->err);
+    memmove(copy->error.data, data + shown, copy->error.size - shown);
+    copy->error.size -= shown;
+}
+
+/* Reads what is there of one pipe; false when the output has nowhere to go. */
+static bool copy_some(copier *copy, int which, char *bytes) {
+    ssize_t got = read(copy->from[which], bytes, COPY_BYTES);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
+        return true;
+    }
+    if (got <= 0) {
+        copy->open[which] = false;
+        return true;
+    }
+    if (which == 0) {
+        return cli_write(copy->c, bytes, (size_t)got, true);
+    }
+    take_error(copy, bytes, (size_t)got);
+    return true;
+}
+
+/* Moves what the owner writes to `out` and `err`, until the owner is done, `out` takes no more or
+ * the user has had enough; closing the pipes then tells the owner. */
 static void copy_output(void *argument) {
     copier *copy = argument;
     char *bytes = mem_alloc(COPY_BYTES);
-    for (;;) {
-        struct pollfd waiting = {.fd = copy->from, .events = POLLIN};
-        int ready = poll(&waiting, 1, 100);
-        if (cli_stopped() || (ready < 0 && errno != EINTR)) {
-            break;
+    bool going = true;
+    while (going && (copy->open[0] || copy->open[1])) {
+        struct pollfd waiting[2] = {
+            {.fd = copy->open[0] ? copy->from[0] : -1, .events = POLLIN},
+            {.fd = copy->open[1] ? copy->from[1] : -1, .events = POLLIN},
+        };
+        int ready = poll(waiting, 2, 100);
+        copy->interrupted = cli_stopped();
+        going = !copy->interrupted && (ready >= 0 || errno == EINTR);
+        if (going && ready == 0) {
+            going = !cli_cancelled(copy->c);
         }
-        if (ready <= 0) {
-            if (cli_cancelled(copy->c)) {
-                break;
-            }
-            continue;
-        }
-        ssize_t got = read(copy->from, bytes, COPY_BYTES);
-        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
-            break;
-        }
-        if (got > 0 && !cli_write(copy->c, bytes, (size_t)got, true)) {
-            break;
+        for (int which = 1; which >= 0 && ready > 0; which--) {
+            going = going && (waiting[which].revents == 0 || copy_some(copy, which, bytes));
         }
     }
     free(bytes);
-    (void)close(copy->from);
+    (void)close(copy->from[0]);
+    (void)close(copy->from[1]);
 }
 
 /* The words of `args` as any process can read them, whatever their order was. Caller frees all. */
 static char **words_of(const cli_args *args, int *count) {
     const cli_verb *verb = args->verb;
-    char **words = mem_zalloc(((size_t)args->count + CLI_OPTIONS_MAX + 3) * sizeof *words);
+    size_t count_max = (size_t)args->count + (size_t)args->repeat_count + CLI_OPTIONS_MAX + 3;
+    char **words = mem_zalloc(count_max * sizeof *words);
     int n = 0;
     words[n++] = mem_strdup(verb->name);
     for (int i = 0; i < CLI_OPTIONS_MAX && verb->options[i].name != NULL; i++) {
         const char *value = args->values[i];
-        if (value == NULL) {
+        for (int r = 0; verb->options[i].repeats && r < args->repeat_count; r++) {
+            words[n++] = mem_printf("--%s=%s", verb->options[i].name, args->repeats[r]);
+        }
+        if (value == NULL || verb->options[i].repeats) {
             continue;
         }
         words[n++] = verb->options[i].value == NULL
@@ -147,26 +190,51 @@ static char **words_of(const cli_args *args, int *count) {
     return words;
 }
 
+/* Two pipes, and a thread that reads them; `ends` are for the owner to write to. */
+static tape_status start_copier(copier *copy, cli *c, const char *dir, int ends[2],
+                                tape_error *error) {
+    int pipes[2][2] = {{-1, -1}, {-1, -1}};
+    tape_status status = TAPE_OK;
+    *copy = (copier){.c = c, .open = {true, true}};
+    for (int i = 0; i < 2 && status == TAPE_OK; i++) {
+        if (pipe2(pipes[i], O_CLOEXEC) != 0) {
+            status = error_set_errno(error, errno, dir, "make a pipe to the owner of");
+        }
+        copy->from[i] = pipes[i][0];
+        ends[i] = pipes[i][1];
+    }
+    if (status == TAPE_OK) {
+        status = os_thread_start(&copy->thread, "tape-output", -1, copy_output, copy, error);
+    }
+    for (int i = 0; i < 4 && status != TAPE_OK; i++) {
+        if (pipes[i / 2][i % 2] >= 0) {
+            (void)close(pipes[i / 2][i % 2]);
+        }
+    }
+    return status;
+}
+
 static tape_status call_owner(cli *c, const char *dir, const cli_args *args, int null_fd,
                               int *exit_status, tape_error *error) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        return error_set_errno(error, errno, dir, "make a pipe to the owner of");
-    }
-    copier copy = {.c = c, .from = ends[0]};
-    tape_status status =
-        os_thread_start(&copy.thread, "tape-output", -1, copy_output, &copy, error);
+    copier copy;
+    tape_status status = start_copier(&copy, c, dir, ends, error);
     if (status != TAPE_OK) {
-        (void)close(ends[0]);
-        (void)close(ends[1]);
         return status;
     }
     int count = 0;
     char **words = words_of(args, &count);
-    const int fds[3] = {null_fd, ends[1], fileno(c->err)};
+    const int fds[3] = {null_fd, ends[0], ends[1]};
     status = tape_control_call(dir, count, words, fds, exit_status, error);
+    (void)close(ends[0]);
     (void)close(ends[1]);
     os_thread_join(&copy.thread);
+    if (copy.interrupted) {
+        status = error_set(error, TAPE_CANCELLED, "interrupted");
+    } else if (copy.error.size > 0 && !c->out_gone) {
+        cli_pass_error(c, (const char *)copy.error.data, copy.error.size);
+    }
+    buffer_deinit(&copy.error);
     for (int i = 0; i < count; i++) {
         free(words[i]);
     }
@@ -182,7 +250,11 @@ static tape_status ask_owner(cli *c, const char *dir, const cli_args *args, int 
     }
     (void)fflush(c->out);
     (void)fflush(c->err);
-    tape_status status = call_owner(c, dir, args, fileno(nothing), exit_status, error);
+    cli_args asked = *args;
+    if (c->err_terminal && args_takes(args->verb, "progress")) {
+        args_set(&asked, "progress", "");
+    }
+    tape_status status = call_owner(c, dir, &asked, fileno(nothing), exit_status, error);
     (void)fclose(nothing);
     return status;
 }

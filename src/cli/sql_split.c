@@ -7,6 +7,8 @@
 #include "cli/shell.h"
 
 #include <ctype.h>
+#include <limits.h>
+#include <stdlib.h>
 
 static bool is_word(char c) {
     return isalnum((unsigned char)c) != 0 || c == '_' || (unsigned char)c >= 0x80;
@@ -99,14 +101,43 @@ size_t sql_statement_length(const char *text) {
     return 0;
 }
 
-bool sql_is_blank(const char *text) {
-    const char *at = text;
+/* Where a statement begins: past spaces, comments and lone semicolons. NULL: in a comment that does
+ * not end. */
+static const char *skip_blank(const char *at) {
     while (at != NULL && *at != '\0') {
         bool comment = (at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*');
         if (!comment && isspace((unsigned char)*at) == 0 && *at != ';') {
-            return false;
+            return at;
         }
         at = skip_token(at);
     }
-    return at != NULL;
+    return at;
+}
+
+bool sql_is_blank(const char *text) {
+    const char *at = skip_blank(text);
+    return at != NULL && *at == '\0';
+}
+
+size_t sql_first_line(const char *text) {
+    const char *start = skip_blank(text);
+    size_t line = 1;
+    for (const char *at = text; start != NULL && at < start; at++) {
+        line += *at == '\n';
+    }
+    return line;
+}
+
+int sql_param_count(const char *text) {
+    int marks = 0;
+    int highest = 0;
+    for (const char *at = text; at != NULL && *at != '\0'; at = skip_token(at)) {
+        if (*at == '?') {
+            marks++;
+        } else if (*at == '$' && isdigit((unsigned char)at[1]) != 0) {
+            long number = strtol(at + 1, NULL, 10);
+            highest = number > INT_MAX ? INT_MAX : number > highest ? (int)number : highest;
+        }
+    }
+    return highest > marks ? highest : marks;
 }

@@ -3,25 +3,44 @@
  * Purpose: the statement's run on a store (verb_sql), and what the started process does around it
  * (verb_sql_start): formats by default, -o, reading stdin.
  * Invariants: (S1) a file named by -o is whole or not there: it is written under another name and
- * renamed; (S2) an owner that runs a statement for another process is given no path of it.
+ * renamed; (S2) an owner that runs a statement for another process is given no path of it; (S3)
+ * progress is off the terminal before the first row is on it.
+ * Threads: progress is told by a thread of the store's, which never waits for the terminal.
  * Failure: a result that fails half-way leaves an error and what was printed of it. */
 #include "cli/cli_internal.h"
+#include "cli/params.h"
 #include "cli/shell.h"
 #include "os/os.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define STATEMENT_BYTES_MAX MIB(8)
 #define COPY_BYTES KIB(256)
+#define BAR_AFTER_NS NS_PER_SECOND
 
 typedef struct sql_words {
     tape_query_options query;
+    tape_value params[CLI_REPEATS_MAX];
     result_format format;
     uint64_t width;
 } sql_words;
+
+static bool read_params(cli *c, const cli_args *args, sql_words *out) {
+    for (int i = 0; i < args->repeat_count; i++) {
+        tape_error error;
+        if (param_parse(args->repeats[i], &out->params[i], &error) != TAPE_OK) {
+            (void)cli_usage(c, "parameter $%d: %s", i + 1, error.text);
+            return false;
+        }
+    }
+    out->query.params = out->params;
+    out->query.param_count = (size_t)args->repeat_count;
+    return true;
+}
 
 static bool read_options(cli *c, const cli_args *args, sql_words *out) {
     double seconds = -1;
@@ -30,7 +49,8 @@ static bool read_options(cli *c, const cli_args *args, sql_words *out) {
     tape_query_options_init(&out->query);
     if (!args_u64(c, args, "at", &out->query.at) ||
         !args_level(c, args, "level", &out->query.level) || !args_format(c, args, &out->format) ||
-        !args_f64(c, args, "timeout", &seconds) || !args_u64(c, args, "width", &out->width)) {
+        !args_f64(c, args, "timeout", &seconds) || !args_u64(c, args, "width", &out->width) ||
+        !read_params(c, args, out)) {
         return false;
     }
     if (seconds >= 0) {
@@ -80,25 +100,99 @@ tape_status cli_write_parquet(cli *c, struct ArrowArrayStream *stream, tape_erro
     return status;
 }
 
+/* The bar of a statement, and its stream, watched for the first batch. */
+typedef struct sql_bar {
+    pthread_mutex_t lock; /* covers the two below */
+    progress line;
+    double share;
+    bool ended;
+    bool stays; /* rows go elsewhere than progress: it may be shown to the end */
+    struct ArrowArrayStream inner;
+} sql_bar;
+
+static void show_share(void *context, double share) {
+    sql_bar *bar = context;
+    char shown[48];
+    (void)pthread_mutex_lock(&bar->lock);
+    bar->share = share > bar->share ? share : bar->share;
+    if (!bar->ended && progress_due(&bar->line)) {
+        progress_show(&bar->line, "%s  %.1f s", progress_bar(bar->share, shown),
+                      progress_seconds(&bar->line));
+    }
+    (void)pthread_mutex_unlock(&bar->lock);
+}
+
+static void end_bar(sql_bar *bar) {
+    (void)pthread_mutex_lock(&bar->lock);
+    progress_end(&bar->line);
+    bar->ended = true;
+    (void)pthread_mutex_unlock(&bar->lock);
+}
+
+static int watched_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out) {
+    sql_bar *bar = stream->private_data;
+    return bar->inner.get_schema(&bar->inner, out);
+}
+
+static int watched_next(struct ArrowArrayStream *stream, struct ArrowArray *out) {
+    sql_bar *bar = stream->private_data;
+    int code = bar->inner.get_next(&bar->inner, out);
+    if (!bar->stays) {
+        end_bar(bar);
+    }
+    return code;
+}
+
+static const char *watched_error(struct ArrowArrayStream *stream) {
+    sql_bar *bar = stream->private_data;
+    return bar->inner.get_last_error(&bar->inner);
+}
+
+static void watched_release(struct ArrowArrayStream *stream) {
+    sql_bar *bar = stream->private_data;
+    bar->inner.release(&bar->inner);
+    stream->release = NULL;
+}
+
+static tape_status write_result(cli *c, const sql_words *words, sql_bar *bar, tape_error *error) {
+    struct ArrowArrayStream stream = {.get_schema = watched_schema,
+                                      .get_next = watched_next,
+                                      .get_last_error = watched_error,
+                                      .release = watched_release,
+                                      .private_data = bar};
+    if (words->format == RESULT_PARQUET) {
+        return cli_write_parquet(c, &stream, error);
+    }
+    result_options options = {.format = words->format,
+                              .width = (int)(words->width > 100000 ? 0 : words->width),
+                              .stop = cli_cancelled,
+                              .stop_context = c};
+    return result_write(&stream, &options, c->out, NULL, error);
+}
+
 int verb_sql(cli *c, const cli_args *args) {
     sql_words words;
-    struct ArrowArrayStream stream;
     tape_error error = {0};
     if (!read_options(c, args, &words)) {
         return EXIT_USAGE;
     }
+    sql_bar bar = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    /* An owner is told by the width that its rows go to a terminal. */
+    bar.stays = !c->out_terminal && !(c->asked && words.width > 0);
+    progress_start(&bar.line, c);
+    bar.line.next_ns = bar.line.started_ns + BAR_AFTER_NS;
     words.query.cancelled = cli_cancelled;
     words.query.cancel_context = c;
-    tape_status status = tape_query(c->db, args->words[1], &words.query, &stream, &error);
-    if (status == TAPE_OK && words.format == RESULT_PARQUET) {
-        status = cli_write_parquet(c, &stream, &error);
-    } else if (status == TAPE_OK) {
-        result_options options = {.format = words.format,
-                                  .width = (int)(words.width > 100000 ? 0 : words.width),
-                                  .stop = cli_cancelled,
-                                  .stop_context = c};
-        status = result_write(&stream, &options, c->out, NULL, &error);
+    if (c->err_terminal) {
+        words.query.progress = show_share;
+        words.query.progress_context = &bar;
     }
+    tape_status status = tape_query(c->db, args->words[1], &words.query, &bar.inner, &error);
+    if (status == TAPE_OK) {
+        status = write_result(c, &words, &bar, &error);
+    }
+    end_bar(&bar);
+    (void)pthread_mutex_destroy(&bar.lock);
     if (status == TAPE_OK) {
         return EXIT_DONE;
     }
@@ -150,26 +244,26 @@ int verb_sql_check(cli *c, cli_args *args) {
     return EXIT_DONE;
 }
 
-/* --- stdin and -o --- */
+/* --- texts and -o --- */
 
-static tape_status read_stdin(char **out, tape_error *error) {
+tape_status sql_read_text(FILE *file, const char *name, char **out, tape_error *error) {
     buffer text = {0};
     size_t got = 0;
     do {
         buffer_reserve(&text, KIB(64));
-        got = fread(text.data + text.size, 1, text.capacity - text.size - 1, stdin);
+        got = fread(text.data + text.size, 1, text.capacity - text.size - 1, file);
         text.size += got;
     } while (got > 0 && text.size <= STATEMENT_BYTES_MAX);
     tape_status status = TAPE_OK;
     if (text.size > STATEMENT_BYTES_MAX) {
-        status = error_set(error, TAPE_TOO_LARGE, "stdin has more than %llu bytes of SQL",
+        status = error_set(error, TAPE_TOO_LARGE, "%s has more than %llu bytes of SQL", name,
                            (unsigned long long)STATEMENT_BYTES_MAX);
     } else if (cli_stopped()) {
         status = error_set(error, TAPE_CANCELLED, "interrupted");
-    } else if (ferror(stdin) != 0) {
-        status = error_set_errno(error, errno, "stdin", "read");
+    } else if (ferror(file) != 0) {
+        status = error_set_errno(error, errno, name, "read");
     } else if (memchr(text.data, '\0', text.size) != NULL) {
-        status = error_set(error, TAPE_SQL, "stdin has a zero byte: that is not SQL");
+        status = error_set(error, TAPE_SQL, "%s has a zero byte: that is not SQL", name);
     }
     text.data[text.size] = '\0';
     *out = (char *)text.data;
@@ -232,7 +326,7 @@ static int run_statements(cli *c, session *owner, const cli_args *args) {
     if (args->count == 2 && strcmp(args->words[1], "-") != 0) {
         return session_ask(owner, c, args);
     }
-    if (read_stdin(&text, &error) != TAPE_OK) {
+    if (sql_read_text(stdin, "stdin", &text, &error) != TAPE_OK) {
         free(text);
         return cli_fail(c, &error);
     }
@@ -243,7 +337,7 @@ static int run_statements(cli *c, session *owner, const cli_args *args) {
         one.words = words;
         status = session_ask(owner, c, &one);
     } else {
-        status = shell_script(c, owner, args, text);
+        status = shell_script(c, owner, args, "stdin", text);
     }
     free(text);
     return status;

@@ -46,6 +46,24 @@ static void print_store_json(FILE *out, const tape_stats *s) {
                   (unsigned long long)s->filter_false_positives);
 }
 
+/* What answers SQL, and the files it reads. */
+static void print_sql_json(FILE *out, const tape_stats *s) {
+    (void)fprintf(out,
+                  "\"archive\":{\"files\":%llu,\"bytes\":%llu,\"takes\":%llu,\"merges\":%llu,"
+                  "\"expired_files\":%llu,\"findings\":%llu,\"duration_ns\":%lld},",
+                  (unsigned long long)s->archive_files, (unsigned long long)s->archive_bytes,
+                  (unsigned long long)s->archive_takes, (unsigned long long)s->archive_merges,
+                  (unsigned long long)s->archive_expired_files,
+                  (unsigned long long)s->archive_findings, (long long)s->archive_ns);
+    (void)fprintf(out,
+                  "\"sql\":{\"lag_records\":%llu,\"lag_ns\":%lld,\"queries\":%llu,"
+                  "\"from_store\":%llu,\"from_cache\":%llu,\"running\":%llu,\"waiting\":%llu},",
+                  (unsigned long long)s->columns_lag, (long long)s->columns_lag_ns,
+                  (unsigned long long)s->queries, (unsigned long long)s->queries_from_store,
+                  (unsigned long long)s->queries_from_cache, (unsigned long long)s->queries_running,
+                  (unsigned long long)s->queries_waiting);
+}
+
 static void print_status_json(cli *c, const tape_stats *s) {
     FILE *out = c->out;
     (void)fprintf(out,
@@ -71,6 +89,7 @@ static void print_status_json(cli *c, const tape_stats *s) {
                   (unsigned long long)s->epoch, s->sync_method, (long long)s->sync_floor_ns,
                   (unsigned long long)s->syncs, (unsigned long long)s->busy);
     print_store_json(out, s);
+    print_sql_json(out, s);
     if (c->asked) {
         (void)fprintf(out, "\"owner_pid\":%lld,", (long long)s->owner_pid);
     } else {
@@ -145,6 +164,33 @@ static void print_upkeep(FILE *out, const tape_stats *s) {
                   "  %s gets; filters passed over %s files for them, and let %s pass in vain\n",
                   group_digits(s->gets, a), group_digits(s->filter_negatives, b),
                   group_digits(s->filter_false_positives, d));
+    (void)fprintf(out, "  %s archivings, %s merges of archive files, in %.1f s; ",
+                  group_digits(s->archive_takes, a), group_digits(s->archive_merges, b),
+                  (double)s->archive_ns / 1e9);
+    (void)fprintf(out, "%s archive files let go, %s damages found in them\n",
+                  group_digits(s->archive_expired_files, a), group_digits(s->archive_findings, b));
+    (void)fprintf(out, "  %s statements of SQL, %s of them answered by key from the store, ",
+                  group_digits(s->queries, a), group_digits(s->queries_from_store, b));
+    (void)fprintf(out, "%s by results kept; %s run now, %s wait\n",
+                  group_digits(s->queries_from_cache, a), group_digits(s->queries_running, b),
+                  group_digits(s->queries_waiting, d));
+}
+
+/* What SQL reads: how far it is behind, and the files besides the columns in memory. */
+static void print_sql(FILE *out, const tape_stats *s) {
+    char a[32];
+    char b[32];
+    if (s->archive_files > 0) {
+        (void)fprintf(out, "archive: %s Parquet file%s of %s bytes\n",
+                      group_digits(s->archive_files, a), s->archive_files == 1 ? "" : "s",
+                      group_digits(s->archive_bytes, b));
+    }
+    if (s->columns_lag > 0) {
+        (void)fprintf(out, "SQL is %s records behind, the oldest of them written %.1f ms ago\n",
+                      group_digits(s->columns_lag, a), (double)s->columns_lag_ns / 1e6);
+    } else {
+        (void)fputs("SQL sees every record\n", out);
+    }
 }
 
 static void print_status_table(cli *c, const char *dir, const tape_stats *s) {
@@ -176,6 +222,7 @@ static void print_status_table(cli *c, const char *dir, const tape_stats *s) {
     print_numbers(c->out, "records", rows, COUNT_OF(rows));
     print_numbers(c->out, "bytes", bytes, COUNT_OF(bytes));
     print_levels(c->out, s);
+    print_sql(c->out, s);
     if (c->asked) {
         print_upkeep(c->out, s);
     }

@@ -1,5 +1,6 @@
-/* The small verbs on a store: init, get, verify, checkpoint, compact. */
+/* The small verbs on a store: init, get, verify, checkpoint, compact, archive. */
 #include "cli/cli_internal.h"
+#include "cli/params.h"
 
 #include <stdlib.h>
 
@@ -42,7 +43,7 @@ typedef struct compact_run {
 
 static bool compact_progress(void *context, uint64_t done, uint64_t total) {
     compact_run *run = context;
-    if (!run->c->asked && progress_due(&run->line)) {
+    if (progress_due(&run->line)) {
         char shown[32];
         progress_show(&run->line, "compacted %3.0f %% of %s bytes",
                       total == 0 ? 100.0 : 100.0 * (double)done / (double)total,
@@ -77,6 +78,68 @@ int verb_compact(cli *c, const cli_args *args) {
     tape_status status = tape_compact(c->db, &options, &error);
     progress_end(&run.line);
     return status == TAPE_OK ? EXIT_DONE : cli_fail(c, &error);
+}
+
+/* --- archive --- */
+
+/* Whether `text` is "YYYY-MM-DD" of a day that exists. */
+static bool is_date(const char *text) {
+    int64_t ns = 0;
+    char *midnight = mem_printf("%sT00:00:00Z", text);
+    bool ok = strlen(text) == strlen("YYYY-MM-DD") && cli_parse_time(midnight, &ns);
+    free(midnight);
+    return ok;
+}
+
+int verb_archive_check(cli *c, cli_args *args) {
+    const char *date = args_value(args, "date");
+    return date == NULL || is_date(date)
+               ? EXIT_DONE
+               : cli_usage(c, "--date %s is not a day as 2024-08-08", date);
+}
+
+typedef struct archive_run {
+    cli *c;
+    progress line;
+} archive_run;
+
+static bool archive_progress(void *context, uint64_t done, uint64_t total) {
+    archive_run *run = context;
+    if (progress_due(&run->line)) {
+        char shown[32];
+        char bar[48];
+        double share = total == 0 ? 0 : (double)done / (double)total;
+        progress_show(&run->line, "archived %s of %s rows", progress_bar(share, bar),
+                      group_digits(total, shown));
+    }
+    return !cli_cancelled(run->c);
+}
+
+int verb_archive(cli *c, const cli_args *args) {
+    archive_run run = {.c = c};
+    tape_archive_options options;
+    tape_stats stats = {.size_bytes = sizeof stats};
+    tape_error error;
+    tape_archive_options_init(&options);
+    options.date = args_value(args, "date");
+    options.progress = archive_progress;
+    options.context = &run;
+    if (!c->asked) {
+        cli_catch_stop();
+    }
+    progress_start(&run.line, c);
+    tape_status status = tape_archive(c->db, &options, &error);
+    progress_end(&run.line);
+    if (status == TAPE_OK) {
+        status = tape_stats_read(c->db, false, &stats, &error);
+    }
+    if (status != TAPE_OK) {
+        return cli_fail(c, &error);
+    }
+    (void)fprintf(c->out, "archived to seq %llu: %llu file%s, %llu bytes\n",
+                  (unsigned long long)stats.archived, (unsigned long long)stats.archive_files,
+                  stats.archive_files == 1 ? "" : "s", (unsigned long long)stats.archive_bytes);
+    return EXIT_DONE;
 }
 
 /* --- get --- */

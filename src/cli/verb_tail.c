@@ -6,6 +6,7 @@
  * that a writer that is faster does not keep it for ever.
  * Failure: a reader that was overtaken by retention says LOST and ends. */
 #include "cli/cli_internal.h"
+#include "cli/params.h"
 
 #include <tape/reader.h>
 
@@ -85,20 +86,6 @@ static bool instrument_wanted(const tail *t, const tape_reader_record *record) {
 
 /* --- where to start --- */
 
-/* A time in any form the catalogue reads, by way of a record that has only a time. */
-static bool parse_time(const char *text, int64_t *out) {
-    buffer json = {0};
-    tape_tick tick;
-    buffer_append_text(&json, "{\"ts\":");
-    text_json_string(&json, text, strlen(text));
-    buffer_append(&json, "}", 1);
-    tape_status status =
-        tape_record_from_json(TAPE_TABLE_TICKS, (const char *)json.data, json.size, &tick, NULL);
-    buffer_deinit(&json);
-    *out = tick.ts;
-    return status == TAPE_OK;
-}
-
 static bool choose_start(tail *t, const char *from) {
     tape_reader_options *o = &t->from;
     if (from == NULL || strcmp(from, "earliest") == 0) {
@@ -114,7 +101,7 @@ static bool choose_start(tail *t, const char *from) {
         o->from_seq = seq == 0 ? 1 : seq;
         return true;
     }
-    o->from_time = parse_time(from, &o->from_ts);
+    o->from_time = cli_parse_time(from, &o->from_ts);
     if (!o->from_time) {
         (void)cli_usage(t->c,
                         "--from %s is not earliest, latest, a SEQ or a time as "

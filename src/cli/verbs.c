@@ -7,6 +7,8 @@
 
 #define OPTION_AT                                                                                  \
     { "at", 0, "SEQ", "the state right after record SEQ; default: now" }
+#define OPTION_PROGRESS                                                                            \
+    { "progress", 0, NULL, "show progress on stderr even if that is not a terminal" }
 #define OPTION_LEVEL                                                                               \
     { "level", 0, "LEVEL", "see what is written, durable or committed; default: written" }
 #define OPTIONS_RANGE                                                                              \
@@ -126,7 +128,7 @@ const cli_verb cli_verbs[] = {
                 {"versions", 0, NULL, "every version, not the newest alone"},
                 OPTION_AT,
                 {"limit", 0, "N", "end after N rows"},
-                {"format", 0, "FORMAT", "json (default), table, csv, arrow or parquet"},
+                {"format", 0, "FORMAT", "json (default), table, csv, line, arrow or parquet"},
                 {"width", 0, "COLUMNS", "of a table; default: the terminal's; 0: no limit"},
             },
         .check = verb_scan_check,
@@ -140,14 +142,20 @@ const cli_verb cli_verbs[] = {
             "Runs one read-only statement in DuckDB's dialect and prints its rows; `-` reads it "
             "from stdin. Without SQL it is a shell with history and completion, or, when stdin is "
             "not a terminal, runs the statements it reads, each ended by `;`, up to the first that "
-            "fails. A statement sees one state of all tables, that of its start. `.help` in the "
-            "shell lists its commands.\n"
+            "fails. A statement sees one state of all tables, that of its start. Ctrl-C stops the "
+            "statement that runs; `.help` in the shell lists its commands.\n"
+            "Each --param is the value of the next of $1, $2, ...: NULL, true or false, a number "
+            "as in JSON, a time such as 2024-08-08T23:59:00Z, or else text. A type before the "
+            "value "
+            "settles it: text:600536, int:, uint:, double:, bool:, time:.\n"
             "Formats: `table` on a terminal; `csv` (RFC 4180; an absent value is an empty cell); "
-            "`json`, one object per line; `arrow`, an IPC stream; `parquet`. Times are RFC 3339 in "
+            "`json`, one object per line; `line`, a line per value; `arrow`, an IPC stream; "
+            "`parquet`. Times are RFC 3339 in "
             "UTC with nine decimals, numbers the shortest decimal that reads back "
             "exactly.\n" LEVEL_TEXT,
         .examples = "tape sql market \"SELECT instrument_id, count(*) FROM trades GROUP BY ALL\"\n"
-                    "tape sql market --format parquet -o day.parquet \"FROM trades\"\n",
+                    "tape sql market --format parquet -o day.parquet \"FROM trades\"\n"
+                    "tape sql market 'FROM trades WHERE trade_id = $1' --param text:1001\n",
         .store = STORE_READ,
         .words_min = 1,
         .words_max = 2,
@@ -155,10 +163,12 @@ const cli_verb cli_verbs[] = {
             {
                 OPTION_AT,
                 OPTION_LEVEL,
-                {"format", 0, "FORMAT", "table, csv, json, arrow or parquet"},
+                {"format", 0, "FORMAT", "table, csv, json, line, arrow or parquet"},
                 {"output", 'o', "FILE", "write to FILE; its name may tell the format"},
+                {"param", 0, "VALUE", "of the next parameter, $1 first; may be repeated", true},
                 {"timeout", 0, "SECONDS", "give up after so long"},
                 {"width", 0, "COLUMNS", "of a table; default: the terminal's; 0: no limit"},
+                OPTION_PROGRESS,
             },
         .check = verb_sql_check,
         .run = verb_sql,
@@ -196,7 +206,8 @@ const cli_verb cli_verbs[] = {
         .summary = "tell how far everything is, and how large",
         .text = "Prints the last sequence number that is written, durable, committed, applied to "
                 "the store, visible to SQL and archived, the oldest kept, rows per table, bytes "
-                "per part, the store's files by level and what compaction and scrubbing did, how "
+                "per part, how far SQL is behind, the store's files by level, the archive's, and "
+                "what compaction, archiving and scrubbing did, how statements were answered, how "
                 "the device syncs and what the last recovery did.",
         .examples = "tape status market --format json\n",
         .store = STORE_READ,
@@ -247,9 +258,30 @@ const cli_verb cli_verbs[] = {
         .store = STORE_WRITE,
         .words_min = 1,
         .words_max = -1,
-        .options = {OPTIONS_RANGE},
+        .options = {OPTIONS_RANGE, OPTION_PROGRESS},
         .check = verb_compact_check,
         .run = verb_compact,
+    },
+    {
+        .name = "archive",
+        .synopsis = "DIR [options]",
+        .summary = "bring every record into Parquet files now",
+        .text =
+            "Does what the background does over time: waits until every record written so far is "
+            "committed, and writes those that are not archived yet to Parquet files under "
+            "DIR/archive, by table and day, which SQL reads from then on instead of memory, and "
+            "other engines as they are. With --date the files of that day are put together "
+            "afterwards, for good. Appends and queries go on meanwhile; interrupted, what was "
+            "done stays.",
+        .examples = "tape archive market\n"
+                    "tape archive market --date 2024-08-08\n",
+        .store = STORE_WRITE,
+        .words_min = 1,
+        .words_max = 1,
+        .options = {{"date", 0, "YYYY-MM-DD", "then put all files of that day together"},
+                    OPTION_PROGRESS},
+        .check = verb_archive_check,
+        .run = verb_archive,
     },
     {
         .name = "bench",
