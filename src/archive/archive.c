@@ -47,7 +47,8 @@ tape_status archive_open(archive **out, const archive_options *options, tape_err
     a->dir = mem_strdup(options->dir);
     a->manifest_path = mem_printf("%s/MANIFEST", a->dir);
     a->tmp_dir = mem_printf("%s/tmp", a->dir);
-    a->temp_dir = options->temp_dir == NULL ? NULL : mem_strdup(options->temp_dir);
+    /* DuckDB takes every file there for its own: a directory that no other database has. */
+    a->temp_dir = options->temp_dir == NULL ? NULL : mem_printf("%s/archive", options->temp_dir);
     memcpy(a->store_id, options->store_id, sizeof a->store_id);
     a->options = *options;
     a->options.dir = a->dir;
@@ -156,6 +157,10 @@ tape_status archive_attach(archive *a, columns *c, tape_error *error) {
             status = load_pairs(a, &e, record_table(t), error);
         }
         archive_edit_end(&e);
+    }
+    if (status != TAPE_OK) { /* another attempt may be made, with other columns */
+        duck_close(&a->duck);
+        atomic_store(&a->columns, NULL);
     }
     pthread_mutex_unlock(&a->write_lock);
     return status;

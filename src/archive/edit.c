@@ -138,10 +138,25 @@ static tape_status settle(archive *a, const archive_version *current, tape_error
 
 /* --- the edit --- */
 
+/* DuckDB makes the directory for its own files, but none above it. */
+static tape_status make_temp_dir(const archive *a, tape_error *error) {
+    if (a->temp_dir == NULL || a->disk != os_disk_linux()) {
+        return TAPE_OK;
+    }
+    char *above = mem_strdup(a->temp_dir);
+    *strrchr(above, '/') = '\0';
+    tape_status status = archive_make_dir(a, above, error);
+    free(above);
+    return status;
+}
+
 static tape_status open_session(archive_edit *e, archive_beat beat, tape_error *error) {
     archive *a = e->a;
     tape_status status = TAPE_OK;
     if (a->duck == NULL) {
+        status = make_temp_dir(a, error);
+    }
+    if (a->duck == NULL && status == TAPE_OK) {
         const char *const directories[] = {a->dir};
         duck_options options = {
             .memory_bytes = a->options.memory_bytes,
