@@ -360,7 +360,9 @@ typedef struct tape_function {
 /* An aggregate. A state is `state_bytes` of memory, zeroed, aligned to 8. update adds row i to
  * states[i]; combine adds each source to its target and may empty the source; finish gives the
  * result of states[i] to row i; destroy (may be NULL) frees what a state holds. NULL arguments are
- * left out unless `takes_null`. */
+ * left out unless `takes_null`. Called by several threads at once, each state by one at a time. In
+ * statements it works with GROUP BY, DISTINCT and FILTER, not with OVER nor with ORDER BY among its
+ * arguments. */
 typedef struct tape_aggregate {
     size_t size_bytes;
     const char *name;

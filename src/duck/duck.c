@@ -222,6 +222,12 @@ void duck_close(duck **handle) {
     }
     ASSERT(d->sessions == NULL);
     duckdb_close(&d->database);
+    duck_aggregate *g = atomic_load(&d->aggregates);
+    while (g != NULL) {
+        duck_aggregate *next = g->next;
+        free(g);
+        g = next;
+    }
     (void)pthread_mutex_destroy(&d->mutex);
     (void)pthread_mutex_destroy(&d->adding);
     free(d);
@@ -368,6 +374,11 @@ tape_status duck_session_parse(duck_session *s, const char *sql, size_t size, ch
         char *text = duckdb_value_varchar(&result, 0, 0);
         *tree = mem_strdup(text == NULL ? "" : text);
         duckdb_free(text);
+        status = duck_check_aggregates(s->duck, *tree, error);
+    }
+    if (status != TAPE_OK) {
+        free(*tree);
+        *tree = NULL;
     }
     duckdb_destroy_result(&result);
     return status;

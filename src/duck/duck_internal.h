@@ -13,6 +13,12 @@
 
 #include <pthread.h>
 
+/* An aggregate of the user's. */
+typedef struct duck_aggregate {
+    struct duck_aggregate *next;
+    const tape_aggregate *aggregate;
+} duck_aggregate;
+
 struct duck {
     duckdb_database database;
     const columns *columns;
@@ -22,6 +28,7 @@ struct duck {
     pthread_mutex_t mutex; /* guards `sessions` */
     duck_session *sessions;
     pthread_mutex_t adding; /* one function is added at a time */
+    duck_aggregate *_Atomic aggregates;
 };
 
 struct duck_session {
@@ -57,6 +64,10 @@ tape_status duck_execution_start(duck_execution *run, duck_statement *st,
 void duck_execution_end(duck_execution *run);
 /* Why the run that has just failed failed, when DuckDB said only that it was interrupted. */
 tape_status duck_statement_find_reason(duck_statement *st, tape_error *error);
+
+/* Refuses a statement, given as duck_session_parse gives it, that calls an aggregate of the user's
+ * where DuckDB would not hold its states as it must. SQL. */
+tape_status duck_check_aggregates(duck *d, const char *tree, tape_error *error) TAPE_CHECKED;
 
 /* The session of a connection; it stays open while a statement of it runs. */
 duck_session *duck_find_session(duck *d, idx_t connection_id);

@@ -484,6 +484,12 @@ static tape_status add(duck *d, const tape_function *function, const tape_aggreg
             status = error_set(error, TAPE_INVALID, "DuckDB does not take the function %s", name);
         }
     }
+    if (status == TAPE_OK && aggregate != NULL) {
+        duck_aggregate *g = mem_zalloc(sizeof *g);
+        g->aggregate = aggregate;
+        g->next = atomic_load(&d->aggregates);
+        atomic_store_explicit(&d->aggregates, g, memory_order_release);
+    }
     duck_session_close(&s);
     (void)pthread_mutex_unlock(&d->adding);
     return status;

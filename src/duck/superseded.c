@@ -73,21 +73,34 @@ static uint64_t seen_seq(const duck_session *s) {
     return atomic_load_explicit(&s->seq, memory_order_acquire);
 }
 
+/* DuckDB calls for rows of NULL as well; their result is NULL. */
+static void copy_nulls(duckdb_vector from, duckdb_vector to, idx_t rows) {
+    uint64_t *validity = duckdb_vector_get_validity(from);
+    if (validity != NULL) {
+        duckdb_vector_ensure_validity_writable(to);
+        memcpy(duckdb_vector_get_validity(to), validity, (rows + 63) / 64 * sizeof *validity);
+    }
+}
+
 static void newest_run(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output) {
     const scalar_bind *bind = duckdb_scalar_function_get_bind_data(info);
     idx_t rows = duckdb_data_chunk_get_size(input);
-    const uint64_t *seqs = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
-    columns_archived_newest(bind->columns, bind->table, seqs, (uint32_t)rows,
-                            seen_seq(bind->session), duckdb_vector_get_data(output));
+    duckdb_vector seqs = duckdb_data_chunk_get_vector(input, 1);
+    columns_archived_newest(bind->columns, bind->table, duckdb_vector_get_data(seqs),
+                            (uint32_t)rows, seen_seq(bind->session),
+                            duckdb_vector_get_data(output));
+    copy_nulls(seqs, output, rows);
 }
 
 static void superseded_by_run(duckdb_function_info info, duckdb_data_chunk input,
                               duckdb_vector output) {
     const scalar_bind *bind = duckdb_scalar_function_get_bind_data(info);
     idx_t rows = duckdb_data_chunk_get_size(input);
-    const uint64_t *seqs = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
+    duckdb_vector from = duckdb_data_chunk_get_vector(input, 1);
+    const uint64_t *seqs = duckdb_vector_get_data(from);
     uint64_t *by = duckdb_vector_get_data(output);
     uint64_t seq = seen_seq(bind->session);
+    copy_nulls(from, output, rows);
     duckdb_vector_ensure_validity_writable(output);
     uint64_t *validity = duckdb_vector_get_validity(output);
     for (idx_t i = 0; i < rows; i++) {
