@@ -16,33 +16,38 @@
 /* --- the tables --- */
 
 static const char *const macros[] = {
-    "CREATE MACRO now() AS system.main.now()::TIMESTAMP",
-    "CREATE MACRO ohlc(i, w) AS TABLE SELECT b AS ts, instrument_id, first(price ORDER BY seq) AS "
-    "open, max(price) AS high, min(price) AS low, last(price ORDER BY seq) AS close, sum(volume) "
-    "AS volume, count(*) AS trades FROM (SELECT *, time_bucket(w::INTERVAL, ts)::TIMESTAMP_NS AS b "
-    "FROM trades) WHERE instrument_id = i GROUP BY b, instrument_id",
-    "CREATE MACRO vwap(i, w) AS TABLE SELECT b AS ts, instrument_id, CASE WHEN sum(volume) <> 0 "
-    "THEN sum(price * volume) / sum(volume) END AS vwap, sum(volume) AS volume FROM (SELECT *, "
-    "time_bucket(w::INTERVAL, ts)::TIMESTAMP_NS AS b FROM trades) WHERE instrument_id = i GROUP BY "
-    "b, instrument_id",
-    "CREATE MACRO market_stats(i, w) AS TABLE SELECT b AS ts, instrument_id, count(*) AS trades, "
-    "sum(volume) AS volume, sum(price * volume) AS turnover, CASE WHEN sum(volume) <> 0 THEN "
-    "sum(price * volume) / sum(volume) END AS vwap, max(price) AS high, min(price) AS low, "
-    "sum(CASE WHEN side = 'buy' THEN volume ELSE 0 END) AS buy_volume, "
-    "sum(CASE WHEN side = 'sell' THEN volume ELSE 0 END) AS sell_volume, stddev_samp(price) AS "
-    "price_stddev FROM (SELECT *, time_bucket(w::INTERVAL, ts)::TIMESTAMP_NS AS b FROM trades) "
-    "WHERE instrument_id = i GROUP BY b, instrument_id",
-    "CREATE MACRO user_trades(u) AS TABLE SELECT * FROM trades WHERE user_id = u",
-    "CREATE MACRO account_pnl(u) AS TABLE SELECT user_id, balance, available, frozen, margin, "
-    "pnl AS open_pnl, balance + pnl AS equity FROM (SELECT *, coalesce((SELECT "
-    "sum(((SELECT last(t.price ORDER BY t.seq) FROM trades t WHERE t.instrument_id = "
-    "p.instrument_id) - p.long_price) * p.long_volume * m + (p.short_price - (SELECT last(t.price "
-    "ORDER BY t.seq) FROM trades t WHERE t.instrument_id = p.instrument_id)) * p.short_volume * m) "
-    "FROM (SELECT positions.*, coalesce(i.volume_multiplier, 1) AS m FROM positions LEFT JOIN "
-    "instruments i USING (instrument_id)) p WHERE p.user_id = accounts.user_id), 0) AS pnl FROM "
-    "accounts) WHERE user_id = u",
-    "CREATE MACRO latest(t) AS TABLE SELECT x.* FROM (FROM query_table(t)) x WHERE x.seq = (SELECT "
-    "max(y.seq) FROM query_table(t) y WHERE y.instrument_id IS NOT DISTINCT FROM x.instrument_id)",
+    ("CREATE MACRO now() AS system.main.now()::TIMESTAMP"),
+    ("CREATE MACRO ohlc(i, w) AS TABLE SELECT b AS ts, instrument_id, first(price ORDER BY seq) AS "
+     "open, max(price) AS high, min(price) AS low, last(price ORDER BY seq) AS close, sum(volume) "
+     "AS volume, count(*) AS trades FROM (SELECT *, time_bucket(w::INTERVAL, ts)::TIMESTAMP_NS AS "
+     "b "
+     "FROM trades) WHERE instrument_id = i GROUP BY b, instrument_id"),
+    ("CREATE MACRO vwap(i, w) AS TABLE SELECT b AS ts, instrument_id, CASE WHEN sum(volume) <> 0 "
+     "THEN sum(price * volume) / sum(volume) END AS vwap, sum(volume) AS volume FROM (SELECT *, "
+     "time_bucket(w::INTERVAL, ts)::TIMESTAMP_NS AS b FROM trades) WHERE instrument_id = i GROUP "
+     "BY "
+     "b, instrument_id"),
+    ("CREATE MACRO market_stats(i, w) AS TABLE SELECT b AS ts, instrument_id, count(*) AS trades, "
+     "sum(volume) AS volume, sum(price * volume) AS turnover, CASE WHEN sum(volume) <> 0 THEN "
+     "sum(price * volume) / sum(volume) END AS vwap, max(price) AS high, min(price) AS low, "
+     "sum(CASE WHEN side = 'buy' THEN volume ELSE 0 END) AS buy_volume, "
+     "sum(CASE WHEN side = 'sell' THEN volume ELSE 0 END) AS sell_volume, stddev_samp(price) AS "
+     "price_stddev FROM (SELECT *, time_bucket(w::INTERVAL, ts)::TIMESTAMP_NS AS b FROM trades) "
+     "WHERE instrument_id = i GROUP BY b, instrument_id"),
+    ("CREATE MACRO user_trades(u) AS TABLE SELECT * FROM trades WHERE user_id = u"),
+    ("CREATE MACRO account_pnl(u) AS TABLE SELECT user_id, balance, available, frozen, margin, "
+     "pnl AS open_pnl, balance + pnl AS equity FROM (SELECT *, coalesce((SELECT "
+     "sum(((SELECT last(t.price ORDER BY t.seq) FROM trades t WHERE t.instrument_id = "
+     "p.instrument_id) - p.long_price) * p.long_volume * m + (p.short_price - (SELECT last(t.price "
+     "ORDER BY t.seq) FROM trades t WHERE t.instrument_id = p.instrument_id)) * p.short_volume * "
+     "m) "
+     "FROM (SELECT positions.*, coalesce(i.volume_multiplier, 1) AS m FROM positions LEFT JOIN "
+     "instruments i USING (instrument_id)) p WHERE p.user_id = accounts.user_id), 0) AS pnl FROM "
+     "accounts) WHERE user_id = u"),
+    ("CREATE MACRO latest(t) AS TABLE SELECT x.* FROM (FROM query_table(t)) x WHERE x.seq = "
+     "(SELECT "
+     "max(y.seq) FROM query_table(t) y WHERE y.instrument_id IS NOT DISTINCT FROM "
+     "x.instrument_id)"),
 };
 
 static void run(sql_plain *p, const char *sql) {

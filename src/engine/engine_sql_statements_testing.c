@@ -506,17 +506,17 @@ static void shape_misleading(sql_maker *m) {
         "WITH orders AS (SELECT * FROM trades) SELECT count(*), min(orders.seq) FROM orders",
         "SELECT count(*), min(orders.seq), max(orders.ts) FROM trades AS orders",
         "SELECT seq AS price, ts AS seq FROM trades AS orders",
-        "SELECT count(*) FROM (SELECT seq + 100 AS seq, ts + INTERVAL 1 DAY AS ts, 'IF2601' AS "
-        "instrument_id, price, volume, side FROM trades WHERE ts BETWEEN TIMESTAMP '2000-01-01' "
-        "AND TIMESTAMP '2100-01-01') AS orders",
+        ("SELECT count(*) FROM (SELECT seq + 100 AS seq, ts + INTERVAL 1 DAY AS ts, 'IF2601' AS "
+         "instrument_id, price, volume, side FROM trades WHERE ts BETWEEN TIMESTAMP '2000-01-01' "
+         "AND TIMESTAMP '2100-01-01') AS orders"),
         "SELECT count(*), max(orders.seq) FROM trades AS orders, accounts AS trades",
         "SELECT count(*) FROM trades AS orders JOIN orders AS trades USING (order_id)",
-        "SELECT count(*) FROM trades AS orders WHERE seq IN (SELECT seq FROM ticks AS trades "
-        "WHERE trades.ts > TIMESTAMP '2024-08-06') OR seq > 0 AND EXISTS (SELECT 1 FROM trades "
-        "t WHERE t.seq < orders.seq)",
+        ("SELECT count(*) FROM trades AS orders WHERE seq IN (SELECT seq FROM ticks AS trades "
+         "WHERE trades.ts > TIMESTAMP '2024-08-06') OR seq > 0 AND EXISTS (SELECT 1 FROM trades "
+         "t WHERE t.seq < orders.seq)"),
         "SELECT count(*), min(orders.ts) FROM (FROM trades UNION ALL FROM trades) AS orders",
-        "SELECT count(*) FROM trades AS x, LATERAL (SELECT count(*) AS n FROM trades WHERE "
-        "trades.seq <= x.seq AND trades.seq + 20 > x.seq) AS n, trades AS orders",
+        ("SELECT count(*) FROM trades AS x, LATERAL (SELECT count(*) AS n FROM trades WHERE "
+         "trades.seq <= x.seq AND trades.seq + 20 > x.seq) AS n, trades AS orders"),
     };
     size_t n = sql_below(m, COUNT_OF(heads) + 2);
     if (n >= COUNT_OF(heads)) { /* columns under each other's names */
@@ -811,24 +811,24 @@ static void shape_others(sql_maker *m) {
         "DESCRIBE orders",
         "DESCRIBE SELECT *, seq + 1 AS n FROM positions_history",
         "SELECT count(*) FROM orders, orders AS o WHERE orders.seq = o.seq",
-        "SELECT r.n, count(t.seq) FROM range(0, 3000, 500) AS r(n) LEFT JOIN trades t ON t.seq "
-        "BETWEEN r.n AND r.n + 499 GROUP BY 1 ORDER BY 1",
-        "SELECT * FROM (PIVOT (SELECT instrument_id, side, volume FROM trades) ON side IN ('buy', "
-        "'sell') USING sum(volume) GROUP BY instrument_id) ORDER BY ALL",
-        "SELECT name, value FROM (UNPIVOT (SELECT seq, long_volume, short_volume FROM positions) "
-        "ON long_volume, short_volume INTO NAME name VALUE value) ORDER BY ALL",
-        "WITH RECURSIVE c(order_id, depth) AS (SELECT order_id, 1 FROM trades WHERE seq < 200 "
-        "UNION "
-        "SELECT t.counter_order_id, c.depth + 1 FROM trades t JOIN c ON t.order_id = c.order_id "
-        "WHERE c.depth < 3) SELECT depth, count(*), min(order_id) FROM c GROUP BY 1",
+        ("SELECT r.n, count(t.seq) FROM range(0, 3000, 500) AS r(n) LEFT JOIN trades t ON t.seq "
+         "BETWEEN r.n AND r.n + 499 GROUP BY 1 ORDER BY 1"),
+        ("SELECT * FROM (PIVOT (SELECT instrument_id, side, volume FROM trades) ON side IN ('buy', "
+         "'sell') USING sum(volume) GROUP BY instrument_id) ORDER BY ALL"),
+        ("SELECT name, value FROM (UNPIVOT (SELECT seq, long_volume, short_volume FROM positions) "
+         "ON long_volume, short_volume INTO NAME name VALUE value) ORDER BY ALL"),
+        ("WITH RECURSIVE c(order_id, depth) AS (SELECT order_id, 1 FROM trades WHERE seq < 200 "
+         "UNION "
+         "SELECT t.counter_order_id, c.depth + 1 FROM trades t JOIN c ON t.order_id = c.order_id "
+         "WHERE c.depth < 3) SELECT depth, count(*), min(order_id) FROM c GROUP BY 1"),
         "SELECT count(*) FROM trades WHERE ts > now() - INTERVAL 100 YEAR",
         "SELECT count(*), sum(volume) FROM trades USING SAMPLE 100 PERCENT",
         "SELECT t.* FROM trades t ORDER BY t.seq DESC LIMIT 5",
         "SELECT count(*) FROM (SELECT * FROM ticks LIMIT 0)",
-        "SELECT o.order_id, h.n FROM orders o JOIN (SELECT order_id, count(*) AS n FROM "
-        "orders_history GROUP BY 1) h USING (order_id) ORDER BY ALL LIMIT 30",
-        "SELECT (SELECT count(*) FROM orders) - (SELECT count(DISTINCT order_id) FROM "
-        "orders_history) AS d",
+        ("SELECT o.order_id, h.n FROM orders o JOIN (SELECT order_id, count(*) AS n FROM "
+         "orders_history GROUP BY 1) h USING (order_id) ORDER BY ALL LIMIT 30"),
+        ("SELECT (SELECT count(*) FROM orders) - (SELECT count(DISTINCT order_id) FROM "
+         "orders_history) AS d"),
         "SELECT struct_pack(a := seq, b := side) AS s FROM trades ORDER BY seq LIMIT 3",
         "SELECT * FROM orders WHERE order_id = 'o1' AND order_id = 'o2'",
         "SELECT * FROM orders WHERE order_id = 'o1' OR order_id = 'o2'",
