@@ -94,7 +94,7 @@ static void start_after(columns *c, uint64_t base) {
     atomic_store_explicit(&c->base, base, memory_order_relaxed);
     atomic_store_explicit(&c->seq, base, memory_order_relaxed);
     c->handed_seq = base;
-    c->handed_done = base;
+    atomic_store_explicit(&c->handed_done, base, memory_order_relaxed);
     for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
         if (c->tables[id] != NULL) {
             c->tables[id]->added_seq = base;

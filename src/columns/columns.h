@@ -112,12 +112,20 @@ void columns_text_set(columns_text *out, const char *data, uint32_t size);
 /* The number of the first row of `table` with a seq above `seq` (at or after the pin's base). */
 uint64_t columns_row_after(const columns *c, uint16_t table, uint64_t seq);
 
-/* What a reader wants of a table: rows that fail this are of no use to it, though it may get some.
- */
+/* A number that is wanted from `min` to `max`, both included. */
+typedef struct columns_bound {
+    uint32_t field; /* one of kind F64, not an array */
+    double min, max;
+} columns_bound;
+
+/* What a reader wants of a table: rows that fail any of this are of no use to it, though it may get
+ * some. */
 typedef struct columns_hint {
     int64_t ts_min, ts_max;         /* both included; INT64_MIN, INT64_MAX: any */
     const char *const *instruments; /* NULL: any; only for tables with an instrument_id */
     size_t instrument_count;
+    const columns_bound *bounds;
+    size_t bound_count;
 } columns_hint;
 /* Whether the chunk of row `row` may have a row the hint is after, going by the smallest and
  * largest values in it. `hint` may be NULL. */
@@ -159,5 +167,18 @@ void columns_read_superseded(const columns *c, uint16_t table, uint64_t first,
  * present[i] tells it of each row (see record_field_present for values that are absent). */
 bool columns_present(const columns *c, uint16_t table, uint32_t field, uint64_t first,
                      const uint32_t *selected, uint32_t count, bool *present);
+
+/* A hint made ready for looking at rows, as far as it tells rows apart. NULL: it does not, or
+ * `hint` is NULL. For rows that were published when it was made. */
+typedef struct columns_filter columns_filter;
+columns_filter *columns_filter_make(const columns *c, uint16_t table, const columns_hint *hint);
+void columns_filter_free(columns_filter **filter); /* NULL-safe */
+/* Of rows [first, first + count), or of first + selected[i] for i < count if `among`, those the
+ * hint is after: their distances from `first` go to `selected`, how many there are is returned.
+ * Runs of which nearly all pass may be returned whole. At most COLUMNS_FILTER_ROWS_MAX rows from
+ * the first to the last. */
+#define COLUMNS_FILTER_ROWS_MAX 2048u
+uint32_t columns_filter_rows(const columns_filter *filter, uint64_t first, bool among,
+                             uint32_t *selected, uint32_t count);
 
 #endif

@@ -221,11 +221,11 @@ struct columns {
     dictionary dictionaries[COLUMNS_FIELDS_MAX];
     uint32_t dictionary_count;
 
-    pthread_mutex_t apply_mutex; /* whoever adds rows; taken first */
-    uint64_t handed_seq;         /* under it */
-    uint64_t handed_done;        /* as far as columns_hand_over succeeded; one at a time */
-    columns_pin writer_pin;      /* open while rows are added */
-    uint64_t live_seq;           /* under it: what the tables' live_first follow from */
+    pthread_mutex_t apply_mutex;  /* whoever adds rows; taken first */
+    uint64_t handed_seq;          /* under it */
+    _Atomic uint64_t handed_done; /* as far as columns_hand_over succeeded */
+    columns_pin writer_pin;       /* open while rows are added */
+    uint64_t live_seq;            /* under it: what the tables' live_first follow from */
 
     pthread_mutex_t superseded_mutex; /* whoever changes a map or reads its pairs; taken second */
 

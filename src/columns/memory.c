@@ -284,6 +284,8 @@ void columns_drop(columns *c, uint64_t seq) {
     chunk *freed = NULL;
     retired *gone = NULL;
     ASSERT(seq <= columns_seq(c));
+    /* S4: else what superseded these rows so far would be forgotten with them. */
+    ASSERT(seq <= atomic_load_explicit(&c->handed_done, memory_order_acquire));
     pthread_mutex_lock(&c->pin_mutex);
     if (seq > atomic_load_explicit(&c->base, memory_order_relaxed)) {
         for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {

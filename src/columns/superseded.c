@@ -237,6 +237,19 @@ static bool pairs_reserve(columns *c, superseded_map *map, uint64_t more) {
     return true;
 }
 
+static void pairs_shrink(columns *c, superseded_map *map) {
+    uint64_t capacity = map->pair_capacity;
+    while (capacity > PAIRS_FIRST && capacity / 4 >= map->pair_count) {
+        capacity /= 2;
+    }
+    columns_superseded *pairs = realloc(map->pairs, capacity * sizeof *pairs);
+    if (pairs != NULL) {
+        memory_give(c, (map->pair_capacity - capacity) * sizeof *pairs);
+        map->pairs = pairs;
+        map->pair_capacity = capacity;
+    }
+}
+
 /* How many pairs have a `by` of at most `by`. */
 static uint64_t pairs_up_to(const superseded_map *map, uint64_t by) {
     uint64_t low = 0, high = map->pair_count;
@@ -354,7 +367,8 @@ tape_status columns_hand_over(columns *c, uint64_t seq, tape_error *error) {
     ASSERT(seq <= columns_seq(c));
     pthread_mutex_lock(&c->apply_mutex);
     pin_add(c, &pin);
-    uint64_t from = c->handed_done > pin.base ? c->handed_done : pin.base;
+    uint64_t from = atomic_load_explicit(&c->handed_done, memory_order_relaxed);
+    from = from > pin.base ? from : pin.base;
     if (seq > c->handed_seq) {
         c->handed_seq = seq;
         for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
@@ -373,8 +387,8 @@ tape_status columns_hand_over(columns *c, uint64_t seq, tape_error *error) {
             done = hand_over_table(c, c->tables[id], from, seq, added[id]);
         }
     }
-    if (done && seq > c->handed_done) {
-        c->handed_done = seq;
+    if (done && seq > from) {
+        atomic_store_explicit(&c->handed_done, seq, memory_order_release);
     }
     pin_remove(&pin);
     return done ? TAPE_OK
@@ -449,6 +463,7 @@ void columns_superseded_forget(columns *c, uint16_t table, uint64_t by) {
     if (gone > 0 && done) {
         map->pair_count -= gone;
         memmove(map->pairs, map->pairs + gone, map->pair_count * sizeof *map->pairs);
+        pairs_shrink(c, map);
     }
     pthread_mutex_unlock(&c->superseded_mutex);
 }
