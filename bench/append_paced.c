@@ -1,4 +1,4 @@
-/* Appends that arrive at a fixed rate, 100 k per second: latency, background CPU, freshness of SQL.
+/* Appends that arrive at a fixed rate, 100 k per second: latency and background CPU.
  *
  * Arrivals have their times beforehand, 10 us apart; a latency counts from the time an append was
  * due, so that a pause shows in every append it delays (no coordinated omission). The appending
@@ -122,127 +122,6 @@ static uint64_t query_last_seq(tape *db) {
     struct ArrowArrayStream stream;
     bench_check(tape_query(db, "SELECT max(seq) FROM ticks", NULL, &stream, &error), &error);
     return first_number(&stream);
-}
-
-static uint64_t queryable(tape *db) {
-    return bench_store_stats(db).queryable;
-}
-
-/* --- freshness --- */
-
-typedef struct freshness {
-    bench_histogram *visible; /* append acknowledged -> queryable by itself, ns */
-    bench_histogram *answer;  /* append called -> the answer of a query that shows it, ns */
-    bench_series visible_p99;
-    bench_series missed; /* queries that did not show what was acknowledged before them */
-} freshness;
-
-static freshness freshness_make(void) {
-    return (freshness){.visible = bench_histogram_create(1), .answer = bench_histogram_create(1)};
-}
-
-static void watch_visible(tape *db, uint64_t seq, int64_t since_ns, bench_histogram *h) {
-    while (queryable(db) < seq) {
-        bench_sleep_ns(20000);
-    }
-    bench_add(h, (uint64_t)(bench_now_ns() - since_ns));
-}
-
-/* Nothing else is going on; the store has been quiet for a while before each append. */
-static void freshness_idle(tape *db, freshness *f) {
-    pace p = pace_make(db, pace_tape, -1);
-    uint64_t count = bench_scaled(40, 5);
-    for (int round = 0; round < ROUNDS; round++) {
-        uint64_t missed = 0;
-        bench_histogram *visible = bench_histogram_create(1);
-        for (uint64_t i = 0; i < count; i++) {
-            bench_sleep_ns(BENCH_SECOND_NS / 50);
-            int64_t start_ns = bench_now_ns();
-            pace_tape(&p, i);
-            watch_visible(db, p.last_seq, start_ns, visible);
-            start_ns = bench_now_ns();
-            pace_tape(&p, i);
-            missed += query_last_seq(db) < p.last_seq;
-            bench_add(f->answer, (uint64_t)(bench_now_ns() - start_ns));
-        }
-        bench_histogram_merge(f->visible, visible);
-        bench_push(&f->visible_p99, bench_quantile(visible, 0.99));
-        bench_push(&f->missed, (double)missed);
-        free(visible);
-    }
-    free(p.round);
-    free(p.all);
-}
-
-typedef struct watched {
-    pace *p;
-    freshness *f;
-    _Atomic bool done;
-} watched;
-
-static void watched_worker(void *context, int thread) {
-    watched *w = context;
-    if (thread == 0) {
-        pace_worker(w->p, 0);
-        atomic_store(&w->done, true);
-        return;
-    }
-    tape *db = w->p->handle;
-    uint64_t missed = 0;
-    bench_histogram *visible = bench_histogram_create(1);
-    for (bool query = false; !atomic_load(&w->done); query = !query) {
-        uint64_t seq = atomic_load_explicit(&w->p->last_seq, memory_order_acquire);
-        int64_t start_ns = bench_now_ns();
-        if (query) {
-            missed += query_last_seq(db) < seq;
-            bench_add(w->f->answer, (uint64_t)(bench_now_ns() - start_ns));
-        } else {
-            watch_visible(db, seq, start_ns, visible);
-        }
-        bench_sleep_ns(BENCH_SECOND_NS / 200);
-    }
-    bench_histogram_merge(w->f->visible, visible);
-    bench_push(&w->f->visible_p99, bench_quantile(visible, 0.99));
-    bench_push(&w->f->missed, (double)missed);
-    free(visible);
-}
-
-static void freshness_loaded(pace *p, freshness *f) {
-    for (int round = 0; round < ROUNDS; round++) {
-        watched w = {.p = p, .f = f};
-        bench_histogram_reset(p->round);
-        (void)bench_parallel(2, watched_worker, &w);
-        bench_histogram_merge(p->all, p->round);
-    }
-}
-
-static void print_freshness(const freshness *f, const char *row_name, const char *when) {
-    char metric[128];
-    char name[64];
-    (void)snprintf(name, sizeof name, "freshness_%s", row_name);
-    (void)snprintf(metric, sizeof metric, "append to visible by itself, %s, p99", when);
-    bench_row row = {
-        .threads = 1,
-        .batch = 1,
-        .unit = "ns",
-        .row = name,
-        .metric = metric,
-        .tape = &f->visible_p99,
-        .goal = BENCH_AT_MOST,
-        .target = 10e6,
-        .tape_spread = f->visible,
-    };
-    bench_print(&row);
-    (void)snprintf(name, sizeof name, "freshness_%s_wait", row_name);
-    (void)snprintf(metric, sizeof metric, "queries that did not show an earlier append, %s", when);
-    row.metric = metric;
-    row.unit = "queries";
-    row.tape = &f->missed;
-    row.target = 0;
-    row.tape_spread = f->answer;
-    row.explains =
-        "a query waits for what was acknowledged before it; percentiles: until its answer";
-    bench_print(&row);
 }
 
 /* --- the rows --- */
@@ -405,12 +284,6 @@ int main(void) {
     }
     print_cpu(&with_columns, "background_cpu_columns",
               "background CPU at 100 k appends/s, SQL in use");
-    freshness idle = freshness_make();
-    freshness_idle(db, &idle);
-    print_freshness(&idle, "idle", "idle");
-    freshness loaded = freshness_make();
-    freshness_loaded(&with_columns, &loaded);
-    print_freshness(&loaded, "load", "at 100 k appends/s");
     bench_store_close(&db, "paced.tape");
     cpu_compacting(cpu);
     return 0;

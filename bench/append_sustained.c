@@ -173,8 +173,8 @@ static void print_rows(double sustained, double fill, double seconds, const benc
         .peer = "raw fdatasync p99.9",
         .peer_settings = "pwrite of 128 B and fdatasync in a file that is written already, before "
                          "and after",
-        .tape_settings = bench_long() ? "journal kept: 1 GiB, ticks kept: 30 s"
-                                      : "journal kept: 1 GiB",
+        .tape_settings =
+            bench_long() ? "journal kept: 1 GiB, ticks kept: 30 s" : "journal kept: 1 GiB",
         .tape = &longest,
         .beside = &raw_tail,
         .ratio = BENCH_TAPE_BY_PEER,

@@ -5,11 +5,13 @@
 #
 # Debian packages come from apt (as root or with sudo), DuckDB's library and header from npm, pinned
 # by checksum, into deps/duckdb. An installed DuckDB wins: set DUCKDB_ROOT to the folder that holds
-# libduckdb.so and duckdb.h, or their lib/ and include/.
+# libduckdb.so and duckdb.h, or their lib/ and include/. For measuring, Polars comes from npm in the
+# same way, into deps/polars.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly DUCKDB_DIR=deps/duckdb
+readonly POLARS_DIR=deps/polars
 readonly HEADER_PACKAGE=duckdb@1.4.4
 readonly HEADER_TARBALL=duckdb-1.4.4.tgz
 readonly HEADER_SHA256=5bb967dcbcd517670ba5f169f238fb9d6787e53752c60ebe24386169d76941ed
@@ -47,6 +49,9 @@ LIST
         cat <<'LIST'
 librocksdb-dev a peer to measure against
 liblmdb-dev a peer to measure against
+postgresql-15 a peer to measure against
+libpq-dev speaks with it
+nodejs runs a peer to measure against, Polars
 LIST
         ;;
     coverage) echo "gcovr reports line coverage" ;;
@@ -117,11 +122,11 @@ duckdb_installed() {
     fi
 }
 
-# Fetches one npm package and compares its checksum: fetch PACKAGE TARBALL SHA256 DIR
+# Fetches one npm package and compares its checksum: fetch PACKAGE TARBALL SHA256 DIR ADVICE
 fetch() {
     (cd "$4" && npm pack --silent "$1" >/dev/null 2>npm.log) || {
         cat "$4/npm.log" >&2
-        fail "npm could not fetch $1: is there a network? An installed DuckDB will do: DUCKDB_ROOT"
+        fail "npm could not fetch $1: is there a network? $5"
     }
     echo "$3  $4/$2" | sha256sum --check --quiet --status ||
         fail "$1 is damaged or another: sha256 $(sha256sum "$4/$2" | cut -d' ' -f1), expected $3"
@@ -154,8 +159,9 @@ install_duckdb() {
     temporary=$(mktemp -d deps/duckdb.XXXXXX)
     # shellcheck disable=SC2064
     trap "rm -rf '$temporary'" EXIT
-    fetch "$package" "$tarball" "$sha256" "$temporary"
-    fetch "$HEADER_PACKAGE" "$HEADER_TARBALL" "$HEADER_SHA256" "$temporary"
+    local advice="An installed DuckDB will do: DUCKDB_ROOT"
+    fetch "$package" "$tarball" "$sha256" "$temporary" "$advice"
+    fetch "$HEADER_PACKAGE" "$HEADER_TARBALL" "$HEADER_SHA256" "$temporary" "$advice"
     tar -xzmf "$temporary/$tarball" -C "$temporary" --strip-components=1 \
         package/libduckdb.so package/LICENSE
     tar -xzmf "$temporary/$HEADER_TARBALL" -C "$temporary" --strip-components=5 "$HEADER_PATH"
@@ -164,6 +170,49 @@ install_duckdb() {
     chmod 755 "$temporary"
     rm -rf "$DUCKDB_DIR"
     mv "$temporary" "$DUCKDB_DIR"
+    trap - EXIT
+}
+
+# Where there is no package for this machine the measurements go without, and say so.
+install_polars() {
+    local version machine own_sha256 machine_sha256
+    case $(uname -m) in
+    x86_64)
+        version=0.26.1
+        machine=nodejs-polars-linux-x64-gnu
+        own_sha256=b47e2f329a4a37b533c6a49bbae1de8c747b601ea63a7e1b70d1721165c6d5b8
+        machine_sha256=3ca5a1f3061fb4230199fb86a89ce30efb959cb7a4c20c9594e39c8f0b30b78e
+        ;;
+    aarch64)
+        version=0.25.2
+        machine=nodejs-polars-linux-arm64-gnu
+        own_sha256=d7e50e706ce5cced576ae4b2b41821de96df9877f847bf9bdb678cbb0e0e972a
+        machine_sha256=d4505c7384267e9b515157799118dbab12815dfa1f2802d43fc605b3d2d57cd6
+        ;;
+    *) return 0 ;;
+    esac
+    local want="$own_sha256 $machine_sha256"
+    [ "$(cat "$POLARS_DIR/CHECKSUMS" 2>/dev/null)" != "$want" ] || return 0
+    command -v npm >/dev/null || install_packages "npm fetches Polars"
+    say "fetching Polars, a peer to measure against: nodejs-polars@$version"
+    mkdir -p deps
+    local temporary name sum
+    temporary=$(mktemp -d deps/polars.XXXXXX)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$temporary'" EXIT
+    for name in nodejs-polars "$machine"; do
+        sum=$own_sha256
+        [ "$name" = nodejs-polars ] || sum=$machine_sha256
+        fetch "$name@$version" "$name-$version.tgz" "$sum" "$temporary" "Nothing else can be used."
+        mkdir -p "$temporary/node_modules/$name"
+        tar -xzmf "$temporary/$name-$version.tgz" -C "$temporary/node_modules/$name" \
+            --strip-components=1
+    done
+    rm "$temporary"/*.tgz "$temporary"/npm.log
+    echo "$want" >"$temporary/CHECKSUMS"
+    chmod 755 "$temporary"
+    rm -rf "$POLARS_DIR"
+    mv "$temporary" "$POLARS_DIR"
     trap - EXIT
 }
 
@@ -178,3 +227,6 @@ else
     check_tools
 fi
 duckdb_installed || install_duckdb
+for goal in "$@"; do
+    [ "$goal" != bench ] || install_polars
+done
