@@ -135,12 +135,8 @@ tape_status archive_watch_check(const archive_edit *e, tape_error *error) TAPE_C
 
 /* --- write.c: one file --- */
 /* Writes the rows of `select` (which gives the columns of `info`'s table and kind in order) as one
- * file; info has table, kind, day and schema version. *rows tells how many there were; no file is
- * made of none. */
-tape_status archive_write_file(archive_edit *e, const archive_file_info *info, const char *select,
-                               uint64_t *rows, tape_error *error) TAPE_CHECKED;
-/* The same in several files by seq when there are more than file_rows_max. `expected`: how many
- * rows there are; FAILED when it turns out otherwise. `order` as archive_order gives it. */
+ * file, or as several by seq when there are more than file_rows_max; info has table, kind, day and
+ * schema version. `expected`: how many rows there are; FAILED when it turns out otherwise. */
 tape_status archive_write_rows(archive_edit *e, const archive_file_info *info, const char *select,
                                uint64_t expected, tape_error *error) TAPE_CHECKED;
 /* Size and hash of a file's bytes. */

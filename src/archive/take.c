@@ -111,16 +111,22 @@ static tape_status take_superseded(archive_edit *e, const tape_table_info *table
                                    tape_error *error) {
     archive_file_info info = {
         .table = table->id, .kind = ARCHIVE_SUPERSEDED, .schema_version = table->version};
-    uint64_t rows = 0;
+    int64_t rows = 0;
     if (columns_superseded_read(atomic_load(&e->a->columns), table->id, e->base->seq, e->seq, 0,
                                 &(columns_superseded){0}, 1) == 0) {
         return TAPE_OK;
     }
-    char *sql =
-        mem_printf("SELECT seq, superseded_by FROM tape_superseded('%s') WHERE seq <= %" PRIu64,
-                   table->name, e->base->seq);
-    tape_status status = archive_write_file(e, &info, sql, &rows, error);
-    free(sql);
+    char *from =
+        mem_printf("FROM tape_superseded('%s') WHERE seq <= %" PRIu64, table->name, e->base->seq);
+    char *count = mem_printf("SELECT count(*) %s", from);
+    char *pairs = mem_printf("SELECT seq, superseded_by %s", from);
+    tape_status status = archive_run_integers(e->session, count, &rows, 1, error);
+    if (status == TAPE_OK && rows > 0) {
+        status = archive_write_rows(e, &info, pairs, (uint64_t)rows, error);
+    }
+    free(pairs);
+    free(count);
+    free(from);
     return status;
 }
 
