@@ -177,6 +177,7 @@ static tape_status query_start(tape *db, tape_error *error) {
         status = columns_create(&db->columns, &options, error);
     }
     char *temp = mem_printf("%s/tmp", db->dir);
+    char *archived = mem_printf("%s/archive", db->dir);
     if (status == TAPE_OK) {
         status = os_dir_make(db->disk, temp, error);
         status = status == TAPE_EXISTS ? TAPE_OK : status;
@@ -185,6 +186,7 @@ static tape_status query_start(tape *db, tape_error *error) {
         query_options options = {
             .columns = db->columns,
             .archive = db->archive,
+            .archive_dir = archived,
             .temp_dir = temp,
             .memory_bytes = db->options.query_memory_bytes,
             .threads = db->options.query_threads,
@@ -197,6 +199,7 @@ static tape_status query_start(tape *db, tape_error *error) {
         };
         status = query_open(&db->query, &options, error);
     }
+    free(archived);
     free(temp);
     if (status == TAPE_OK) {
         atomic_store_explicit(&db->query_live, true, memory_order_release);

@@ -55,15 +55,16 @@ static const char *const HARMLESS[] = {
     "repeat_row",
     "sql_auto_complete",
     "summary",
-    "tape_scan",
     "tape_status",
     "test_all_types",
     "test_vector_types",
     "unnest",
 };
 
-/* Scalar functions that bind a statement given as text, or write. */
-static const char *const SCALARS[] = {"json_serialize_plan", "write_log"};
+/* Scalar functions that bind a statement given as text, write, or are tape's own and only right in
+ * the SELECTs it makes. */
+static const char *const SCALARS[] = {"json_serialize_plan", "write_log", "tape_newest",
+                                      "tape_superseded_by"};
 
 static void list_add(void *context, const char *name) {
     function_list *list = context;
@@ -137,13 +138,17 @@ static bool word_is(const char *at, const char *end, const char *word) {
     return (size_t)(end - at) == size && strncasecmp(at, word, size) == 0;
 }
 
+static bool is_analyze(const char *at, const char *end) {
+    return word_is(at, end, "ANALYZE") || word_is(at, end, "ANALYSE");
+}
+
 static bool is_explain_option(const char *at, const char *end) {
-    return word_is(at, end, "ANALYZE") || word_is(at, end, "ANALYSE") ||
-           word_is(at, end, "VERBOSE") || word_is(at, end, "FORMAT");
+    return is_analyze(at, end) || word_is(at, end, "VERBOSE") || word_is(at, end, "FORMAT");
 }
 
 /* The statement that an EXPLAIN explains; `sql` itself when it is none. */
-static const char *explained(const char *sql) {
+static const char *explained(const char *sql, admit_explain *kind) {
+    *kind = EXPLAIN_NOT;
     const char *at = skip_blanks(sql);
     const char *end = skip_word(at);
     if (!word_is(at, end, "EXPLAIN")) {
@@ -152,12 +157,18 @@ static const char *explained(const char *sql) {
     at = skip_blanks(end);
     const char *option = *at == '(' ? skip_blanks(at + 1) : at;
     if (*at == '(' && is_explain_option(option, skip_word(option))) {
+        admit_explain found = EXPLAIN_PLAN;
         for (at = option; is_word(*at) || *at == ','; at = skip_blanks(at)) {
-            at = *at == ',' ? at + 1 : skip_word(at);
+            end = *at == ',' ? at + 1 : skip_word(at);
+            found = is_analyze(at, end) ? EXPLAIN_ANALYZE : found;
+            at = end;
         }
+        *kind = *at == ')' ? found : EXPLAIN_NOT;
         return *at == ')' ? at + 1 : sql;
     }
+    *kind = EXPLAIN_PLAN;
     for (end = skip_word(at); is_explain_option(at, end); end = skip_word(at)) {
+        *kind = is_analyze(at, end) ? EXPLAIN_ANALYZE : *kind;
         at = skip_blanks(end);
     }
     return at;
@@ -355,8 +366,11 @@ static tape_status refuse_tree(const char *sql, const char *tree, tape_error *er
 }
 
 tape_status admit(duck_session *s, const function_list *forbidden, const char *sql, bool explain,
-                  tape_error *error) {
+                  admitted *out, tape_error *error) {
     size_t size = strlen(sql);
+    admitted ignored;
+    out = out == NULL ? &ignored : out;
+    *out = (admitted){.body = sql};
     if (size > QUERY_SQL_BYTES_MAX) {
         return error_set(error, TAPE_TOO_LARGE, "the statement has %zu bytes, the limit is %llu",
                          size, (unsigned long long)QUERY_SQL_BYTES_MAX);
@@ -369,7 +383,7 @@ tape_status admit(duck_session *s, const function_list *forbidden, const char *s
         return error_set(error, TAPE_TOO_LARGE, "the statement nests deeper than %u levels",
                          QUERY_NESTING_MAX);
     }
-    const char *body = explain ? explained(sql) : sql;
+    const char *body = explain ? explained(sql, &out->explain) : sql;
     char *tree;
     tape_status status = duck_session_parse(s, body, strlen(body), &tree, error);
     if (status != TAPE_OK) {
@@ -391,6 +405,11 @@ tape_status admit(duck_session *s, const function_list *forbidden, const char *s
         status = check_tables(tree, error);
     }
 out:
-    free(tree);
+    out->body = body;
+    if (status == TAPE_OK && out != &ignored) {
+        out->tree = tree;
+    } else {
+        free(tree);
+    }
     return status;
 }

@@ -370,7 +370,7 @@ static tape_status check_select(tape_import *m, tape_error *error) {
         status = admit_list_functions(m->session, &forbidden, error);
     }
     if (status == TAPE_OK) {
-        status = admit(m->session, &forbidden, m->select, false, error);
+        status = admit(m->session, &forbidden, m->select, false, NULL, error);
         if (status == TAPE_FORBIDDEN && error != NULL) {
             error->status = status = TAPE_INVALID;
             error_prefix(error, "the select must be one SELECT over the relation input");

@@ -12,7 +12,7 @@
 static columns *fill(void) {
     columns *c;
     tape_error error;
-    assert_int_equal(columns_create(&c, GIB(1), &error), TAPE_OK);
+    assert_int_equal(columns_create(&c, &(columns_options){.bytes_max = GIB(1)}, &error), TAPE_OK);
     for (uint64_t n = 1; n <= ROWS; n++) {
         tape_trade t = {.side = (uint8_t)(n % 3), .price = (double)n / 8, .volume = (double)n};
         (void)snprintf(t.trade_id, sizeof t.trade_id, "trade-%030llu", (unsigned long long)n);

@@ -12,8 +12,9 @@ typedef struct query query;
 
 typedef struct query_options {
     columns *columns;
-    archive *archive;     /* what the columns no longer have; NULL: nothing */
-    const char *temp_dir; /* DuckDB spills here; created by the caller */
+    archive *archive;        /* what the columns no longer have; NULL: nothing */
+    const char *archive_dir; /* of `archive`: whose files statements read */
+    const char *temp_dir;    /* DuckDB spills here; created by the caller */
     uint64_t memory_bytes;
     int threads;          /* 0: one per core */
     uint32_t running_max; /* statements at once; 0: four per core */

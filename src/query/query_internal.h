@@ -1,9 +1,16 @@
-/* query, private. */
+/* query, private.
+ *
+ * text -> plan (plans.c keeps it) -> answered from the store (point.c), from the cache (cache.c),
+ * or by DuckDB (statement.c) in a session (session.c), as a stream (stream.c). */
 #ifndef QUERY_INTERNAL_H
 #define QUERY_INTERNAL_H
 
 #include "duck/duck.h"
+#include "os/os.h"
+#include "query/plan_internal.h"
 #include "query/query.h"
+
+#include <pthread.h>
 
 /* --- admission --- */
 
@@ -16,21 +23,130 @@ typedef struct function_list {
     size_t count;
 } function_list;
 
-/* Fills `out` with the table functions of this DuckDB that read files, change settings or run
- * statements given as text: all but those known to be harmless. */
+/* Fills `out` with the functions of this DuckDB that read files, change settings or run statements
+ * given as text: all table functions but those known to be harmless, and some others. */
 tape_status admit_list_functions(duck_session *s, function_list *out,
                                  tape_error *error) TAPE_CHECKED;
 void function_list_deinit(function_list *list);
 
+/* What EXPLAIN an admitted statement begins with. */
+typedef enum admit_explain { EXPLAIN_NOT, EXPLAIN_PLAN, EXPLAIN_ANALYZE } admit_explain;
+
+/* What admission found out about a statement. */
+typedef struct admitted {
+    char *tree;       /* DuckDB's JSON of its syntax, caller frees */
+    const char *body; /* the statement without EXPLAIN: the end of the text */
+    admit_explain explain;
+} admitted;
+
 /* Lets in exactly one statement that only reads: SELECT in all its forms (FROM, WITH, VALUES,
  * TABLE, DESCRIBE, SHOW, SUMMARIZE, PIVOT) and, if `explain`, EXPLAIN of one. FORBIDDEN for the
- * rest; SQL when it does not parse; TOO_LARGE. Nothing of it runs. */
+ * rest; SQL when it does not parse; TOO_LARGE. Nothing of it runs. `out` may be NULL. */
 tape_status admit(duck_session *s, const function_list *forbidden, const char *sql, bool explain,
-                  tape_error *error) TAPE_CHECKED;
+                  admitted *out, tape_error *error) TAPE_CHECKED;
 
 /* --- catalogue --- */
 
-/* Creates the views and macros that statements use. */
+/* Creates the views and macros that statements use; without `with_tables` the clocks alone. */
 tape_status schema_create(duck_session *s, bool with_tables, tape_error *error) TAPE_CHECKED;
+/* The variable whose text is the SELECT that gives a relation. */
+#define SCHEMA_NAME_BYTES 64
+void schema_variable(unsigned relation, char out[SCHEMA_NAME_BYTES]);
+/* What of a relation is in the hot columns, as a SELECT; caller frees. */
+char *schema_hot(unsigned relation);
+
+/* --- the engine --- */
+
+struct session;
+struct waiter;
+
+/* A function of the user's. */
+typedef struct added_function {
+    const tape_function *function; /* one of the two is NULL */
+    const tape_aggregate *aggregate;
+} added_function;
+
+struct query {
+    query_options options;
+    char *temp_dir, *archive_dir;
+    uint32_t running_max;
+    pthread_mutex_t mutex; /* guards all down to the watchdog */
+    pthread_cond_t wake;   /* the watchdog */
+    duck *duck;            /* NULL until the first statement */
+    function_list forbidden;
+    struct session *idle, *running;
+    unsigned idle_count;
+    uint32_t running_count; /* turns given: sessions running, and those being made ready */
+    struct waiter *waiting_first, *waiting_last;
+    uint32_t waiting_count;
+    added_function *added;
+    size_t added_count;
+    bool broken, closing;
+    os_thread *watchdog; /* NULL until the first statement that is watched */
+    plan_functions functions;
+    _Atomic uint64_t statements, from_store, from_cache;
+};
+
+/* --- sessions --- */
+
+#define STATEMENTS_KEPT 32u
+
+/* A statement prepared in a session. */
+typedef struct prepared {
+    char *sql;
+    uint32_t relations;
+    uint64_t texts[PLAN_RELATIONS]; /* hashes of the relations' texts then */
+    duck_statement *statement;      /* NULL: a free place */
+    uint64_t used;                  /* the session's count of statements when it ran last */
+} prepared;
+
+typedef struct session {
+    struct session *next;
+    duck_session *duck;
+    /* Of the running statement; under the query's mutex. */
+    int64_t deadline_ns; /* INT64_MAX: none */
+    int64_t ask_ns, tell_ns;
+    bool timed_out;
+    bool (*cancelled)(void *context); /* NULL: nobody to ask */
+    void *cancel_context;
+    void (*progress)(void *context, double share); /* NULL: nobody to tell */
+    void *progress_context;
+    /* Of the thread that has the session. */
+    columns_pin *pin;
+    archive_view *view;
+    char *texts[PLAN_RELATIONS]; /* as the variables are set; NULL: not yet */
+    uint64_t text_hashes[PLAN_RELATIONS];
+    prepared statements[STATEMENTS_KEPT];
+    uint64_t count; /* of statements */
+    bool spoilt;    /* closed instead of kept */
+} session;
+
+/* A session for one statement. Waits for a turn in order of arrival, until the deadline (TIMEOUT)
+ * or until the caller says so (CANCELLED). From here on the statement is watched. */
+tape_status session_acquire(query *q, const tape_query_options *options, int64_t deadline_ns,
+                            session **out, tape_error *error) TAPE_CHECKED;
+/* Nobody interrupts, asks or tells any more; whether the deadline had passed. */
+bool session_ended(query *q, session *s);
+/* After session_ended; no statement of it is open. */
+void session_release(query *q, session *s);
+/* What a failed statement means to the caller; ends the watch. */
+tape_status session_failed(query *q, session *s, tape_status status, int64_t timeout_ns,
+                           tape_error *error);
+
+/* --- statements by DuckDB --- */
+
+/* Runs a statement in a session that stays the caller's when it fails, and the result's until it is
+ * closed otherwise. `explain`: the plan is of what is explained. */
+tape_status statement_start(query *q, session *s, const plan *p, uint64_t seq,
+                            const tape_query_options *options, int64_t deadline_ns,
+                            duck_result **out, tape_error *error) TAPE_CHECKED;
+/* After the result is closed: lets go what the statement kept from changing. */
+void statement_end(session *s);
+
+/* --- streams --- */
+
+/* The stream takes session and result over. */
+void stream_open(query *q, session *s, duck_result *result, int64_t timeout_ns,
+                 struct ArrowArrayStream *out);
 
 #endif

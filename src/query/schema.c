@@ -1,8 +1,10 @@
-/* The catalogue of a query engine: one view per table, and the macros that come with every session.
- * All of it is made once, when DuckDB opens: a definition made later would bind every statement
- * anew. */
+/* The catalogue of a query engine: one view per relation, and the macros that come with every
+ * session. All of it is made once, when DuckDB opens: a definition made later would bind every
+ * statement anew. A view reads what a variable of the session says, so that each statement sees the
+ * files and rows of its own seq. */
 #include "query/query_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ts is TIMESTAMP_NS, which DuckDB does not compare with TIMESTAMP WITH TIME ZONE. A macro goes
@@ -48,26 +50,82 @@ static const char *const MACROS[] = {
     "GROUP BY instrument_id) t USING (instrument_id) "
     "LEFT JOIN instruments i USING (instrument_id) WHERE p.user_id = \"user\") o "
     "WHERE a.user_id = \"user\"",
-
-    /* The newest row per instrument. */
-    "CREATE MACRO latest(\"table\") AS TABLE "
-    "SELECT * FROM query_table(\"table\") "
-    "QUALIFY row_number() OVER (PARTITION BY instrument_id ORDER BY seq DESC) = 1 "
-    "ORDER BY instrument_id",
 };
 
-static tape_status create_views(duck_session *s, const tape_table_info *table, tape_error *error) {
-    bool entity = table->kind == TAPE_KIND_ENTITY;
-    char *sql = mem_printf("CREATE VIEW %s AS SELECT * FROM tape_scan('%s', %s)", table->name,
-                           table->name, entity ? "true" : "false");
-    tape_status status = duck_session_run(s, sql, error);
-    free(sql);
-    if (status == TAPE_OK && entity) {
-        sql = mem_printf("CREATE VIEW %s_history AS SELECT * FROM tape_scan('%s', false)",
-                         table->name, table->name);
+/* --- relations --- */
+
+static void relation_name(unsigned relation, char out[SCHEMA_NAME_BYTES]) {
+    (void)snprintf(out, SCHEMA_NAME_BYTES, "%s%s",
+                   record_table(plan_relation_table(relation))->name,
+                   plan_relation_is_history(relation) ? "_history" : "");
+}
+
+void schema_variable(unsigned relation, char out[SCHEMA_NAME_BYTES]) {
+    (void)snprintf(out, SCHEMA_NAME_BYTES, "tape_%s%s",
+                   record_table(plan_relation_table(relation))->name,
+                   plan_relation_is_history(relation) ? "_history" : "");
+}
+
+char *schema_hot(unsigned relation) {
+    const tape_table_info *table = record_table(plan_relation_table(relation));
+    bool newest = table->kind == TAPE_KIND_ENTITY && !plan_relation_is_history(relation);
+    return mem_printf("SELECT * FROM tape_scan('%s', '%s')", table->name,
+                      newest ? "newest" : "all");
+}
+
+/* A view binds what its variable says, so the variable is set before the view is made. */
+static tape_status create_view(duck_session *s, unsigned relation, tape_error *error) {
+    char name[SCHEMA_NAME_BYTES];
+    char variable[SCHEMA_NAME_BYTES];
+    relation_name(relation, name);
+    schema_variable(relation, variable);
+    char *hot = schema_hot(relation);
+    char *sql = mem_printf("CREATE VIEW %s AS FROM query(getvariable('%s'))", name, variable);
+    tape_status status = duck_session_set(s, variable, hot, error);
+    if (status == TAPE_OK) {
         status = duck_session_run(s, sql, error);
-        free(sql);
     }
+    free(sql);
+    free(hot);
+    return status;
+}
+
+/* latest(table): of an event table the newest row per instrument; of an entity table, which shows
+ * the newest of each key already, all of it; of its history, the newest version of each key.
+ * query() takes one of these texts, never one of the caller's. */
+static void append_latest(buffer *sql, unsigned relation) {
+    const tape_table_info *table = record_table(plan_relation_table(relation));
+    char name[SCHEMA_NAME_BYTES];
+    buffer keys = {0};
+    bool event = table->kind == TAPE_KIND_EVENT;
+    relation_name(relation, name);
+    for (uint32_t k = 0; !event && k < table->key_count; k++) {
+        buffer_printf(&keys, "%s%s", k == 0 ? "" : ", ", table->fields[table->key_fields[k]].name);
+    }
+    buffer_append(&keys, "", 1);
+    const char *by = event ? "instrument_id" : (const char *)keys.data;
+    buffer_printf(sql, " WHEN '%s' THEN 'SELECT * FROM %s", name, name);
+    if (event || plan_relation_is_history(relation)) {
+        buffer_printf(sql, " WHERE seq IN (SELECT max(seq) FROM %s GROUP BY %s)", name, by);
+    }
+    buffer_printf(sql, " ORDER BY %s'", by);
+    buffer_deinit(&keys);
+}
+
+static tape_status create_latest(duck_session *s, tape_error *error) {
+    buffer sql = {0};
+    buffer_append_text(&sql, "CREATE MACRO latest(\"table\") AS TABLE SELECT * FROM "
+                             "query(CASE lower(\"table\")");
+    for (unsigned relation = 1; relation < PLAN_RELATIONS; relation++) {
+        if ((plan_relations_all() & PLAN_RELATION_BIT(relation)) != 0) {
+            append_latest(&sql, relation);
+        }
+    }
+    buffer_append_text(&sql, " ELSE 'SELECT error(''latest: there is no table of that name'')' "
+                             "END)");
+    buffer_append(&sql, "", 1);
+    tape_status status = duck_session_run(s, (const char *)sql.data, error);
+    buffer_deinit(&sql);
     return status;
 }
 
@@ -79,11 +137,13 @@ tape_status schema_create(duck_session *s, bool with_tables, tape_error *error) 
     if (!with_tables) {
         return status;
     }
-    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT && status == TAPE_OK; id++) {
-        status = create_views(s, record_table(id), error);
+    for (unsigned relation = 1; relation < PLAN_RELATIONS && status == TAPE_OK; relation++) {
+        if ((plan_relations_all() & PLAN_RELATION_BIT(relation)) != 0) {
+            status = create_view(s, relation, error);
+        }
     }
     for (size_t n = 0; n < COUNT_OF(MACROS) && status == TAPE_OK; n++) {
         status = duck_session_run(s, MACROS[n], error);
     }
-    return status;
+    return status == TAPE_OK ? create_latest(s, error) : status;
 }
