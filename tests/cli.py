@@ -6,106 +6,14 @@ Each function below is one test in a folder of its own; it fails by an exception
 import concurrent.futures
 import json
 import os
-import pty
 import re
-import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
 
-TAPE, ROOT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-LOADED = re.compile(r"loaded (\d+) rows into (\w+), seq (\d+)\.\.(\d+), (\d+) duplicates, "
-                    r"(\d+) rejected\n")
-HEAD = "trade_id,instrument_id,side,price,volume\n"
-
-
-def run(*words, code=0, text=None, timeout=120, **more):
-    """Runs the command to its end and checks its exit status. An error is one line of the form."""
-    done = subprocess.run([TAPE, *map(str, words)], capture_output=True, text=True, timeout=timeout,
-                          input=text, stdin=subprocess.DEVNULL if text is None else None,
-                          check=False,
-                          **more)
-    assert done.returncode == code, (words, done)
-    if code != 0:
-        assert re.fullmatch(r"tape: [A-Z_]+: [^\n]+\n", done.stderr), (words, done)
-    return done
-
-
-def told(*words, code, has=(), **more):
-    """The error of a command, which names all of `has`."""
-    error = run(*words, code=code, **more).stderr
-    for part in has:
-        assert part in error, (part, error)
-    return error
-
-
-def start(*words, **more):
-    return subprocess.Popen([TAPE, *map(str, words)], start_new_session=True, text=True, **more)
-
-
-def sql(store, statement, *more):
-    return [json.loads(line) for line in
-            run("sql", store, statement, "--format", "json", *more).stdout.splitlines()]
-
-
-def one(store, statement):
-    return list(sql(store, statement)[0].values())[0]
-
-
-def status(store):
-    return json.loads(run("status", store, "--format", "json").stdout)
-
-
-def tail(store, *more):
-    return [json.loads(line) for line in run("tail", store, *more).stdout.splitlines()]
-
-
-def load(store, table, *more):
-    """(rows, first seq, last seq, duplicates, rejected) of a load that succeeds."""
-    match = LOADED.fullmatch(run("load", store, table, *more).stdout)
-    assert match and match.group(2) == table, (store, table, more)
-    return tuple(int(match.group(i)) for i in (1, 3, 4, 5, 6))
-
-
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def write(path, text):
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-    return path
-
-
-def store_in(folder, rows=0):
-    store = f"{folder}/db"
-    run("init", store)
-    if rows:
-        trades = "".join(f"t{i},I{i % 3},buy,{100 + i / 4},{i}\n" for i in range(1, rows + 1))
-        run("load", store, "trades", write(f"{folder}/rows.csv", HEAD + trades))
-    return store
-
-
-def live_sim(store, *more):
-    """A simulation that runs until it is ended, once it answers."""
-    sim = start("sim", store, "--orders", 10_000_000, "--rate", 2000, *more,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: os.path.exists(f"{store}/control.sock"))
-    until(lambda: one(store, "SELECT count(*) FROM trades") > 0)
-    return sim
-
-
-def stop(process, how=signal.SIGTERM):
-    process.send_signal(how)
-    out, error = process.communicate(timeout=30)
-    return process.returncode, out, error
+from cli_testing import (HEAD, ROOT, TAPE, live_sim, load, main, one, run, sql, start, status, stop,
+                         store_in, tail, told, until, write)
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -158,7 +66,7 @@ def wrong_words(folder):
 
 def no_store_there(folder):
     for words in (["get", "trades", "x"], ["sql", "SELECT 1"], ["status"], ["verify"],
-                  ["checkpoint"], ["compact"], ["scan", "trades"], ["tail"], ["sim"]):
+                  ["checkpoint"], ["compact"], ["archive"], ["scan", "trades"], ["tail"], ["sim"]):
         told(words[0], f"{folder}/void", *words[1:], code=1, has=["NO_STORE", f"{folder}/void"])
     os.mkdir(f"{folder}/empty")
     told("status", f"{folder}/empty", code=1, has=["NO_STORE"])
@@ -338,6 +246,36 @@ def compacts(folder):
     assert run("verify", store).stdout.startswith("ok: ")
 
 
+ARCHIVED = re.compile(r"archived to seq (\d+): (\d+) files?, (\d+) bytes\n")
+
+
+def archives(folder):
+    store = store_in(folder, 300)
+    before = sql(store, "FROM trades ORDER BY seq")
+    done = ARCHIVED.fullmatch(run("archive", store).stdout)
+    assert done and int(done.group(1)) == 300 and int(done.group(2)) >= 1, done
+    s = status(store)
+    assert s["archived"] == s["written"] == 300
+    assert s["archive"]["files"] == int(done.group(2))
+    assert s["archive"]["bytes"] == s["bytes"]["archive"] == int(done.group(3)) > 0
+    assert "Parquet file" in run("status", store).stdout
+    assert sql(store, "FROM trades ORDER BY seq") == before
+    again = ARCHIVED.fullmatch(run("archive", store).stdout)
+    assert again and again.groups() == done.groups()
+    more = write(f"{folder}/more.csv", HEAD + "u1,I1,buy,1,1\n")
+    load(store, "trades", more)
+    day = one(store, "SELECT strftime(max(ts), '%Y-%m-%d') FROM trades")
+    done = ARCHIVED.fullmatch(run("archive", store, "--date", day).stdout)
+    assert done and int(done.group(1)) == 301
+    assert one(store, "SELECT count(*) FROM trades") == 301
+    run("verify", store)
+    for wrong in ("yesterday", "2024-02-30", "2024-8-8", "20240808", "1234567890", "2024-08-08Z"):
+        told("archive", store, "--date", wrong, code=2, has=[f"--date {wrong}", "2024-08-08"])
+    os.mkdir(f"{folder}/other")
+    empty = store_in(f"{folder}/other")
+    assert run("archive", empty).stdout == "archived to seq 0: 0 files, 0 bytes\n"
+
+
 def prints_formats(folder):
     store = store_in(folder, 3)
     q = ("SELECT trade_id, price, NULL AS n, '' AS e, 'a,\"b\"' AS q FROM trades ORDER BY seq "
@@ -386,6 +324,37 @@ def reads_statements_from_stdin(folder):
     told("sql", store, "SELECT sum(a.range) FROM range(1000000000) a, range(1000) b", "--timeout",
          "0.2", code=1,
          has=["TIMEOUT"])
+
+
+def takes_parameters(folder):
+    store = store_in(folder, 4)
+
+    def asked(statement, *values, **more):
+        words = [word for value in values for word in ("--param", value)]
+        return run("sql", store, statement, *words, **more)
+
+    assert asked("SELECT price FROM trades WHERE trade_id = $1", "t3").stdout == "price\n100.75\n"
+    assert asked("SELECT seq FROM trades WHERE price > $2 AND seq < $1 + 0", 4, 100.5).stdout == (
+        "seq\n3\n")
+    assert asked("SELECT typeof($1) a, typeof($2) b, typeof($3) c, typeof($4) d, $5 IS NULL e, "
+                 "typeof($6) f, typeof($7) g", 1, 2**63, 0.5, "true", "NULL",
+                 "2024-08-08T23:54:15.342Z", "text:1").stdout.splitlines()[1] == (
+                     "BIGINT,UBIGINT,DOUBLE,BOOLEAN,true,TIMESTAMP_NS,VARCHAR")
+    assert asked("SELECT $1 AS t", "2024-08-08T23:54:15.342+08:00").stdout == (
+        "t\n2024-08-08T15:54:15.342000000Z\n")
+    assert asked("SELECT $1 AS t", "it's; DROP\nx").stdout == "t\n\"it's; DROP\nx\"\n"
+    assert run("sql", store, "--param", 7, text="SELECT 1 AS a; SELECT $1 AS b;").stdout == (
+        "a\n1\nb\n7\n")
+    told("sql", store, "SELECT $1", "--param", "int:x", code=2, has=["$1", "'x'", "int"])
+    told("sql", store, "SELECT $1", "--param", 2**64, code=2, has=["$1", str(2**64)])
+    told("sql", store, "SELECT $2", "--param", 1, code=1, has=["SQL"])
+    told("sql", store, "SELECT 1", "--param", 1, code=1, has=["SQL"])
+
+
+def a_script_tells_the_line_of_its_error(folder):
+    store = store_in(folder)
+    told("sql", store, text="SELECT 1;\n\nSELECT\n nothing;\n", code=1,
+         has=["tape: SQL: stdin line 3: "])
 
 
 def an_output_file_is_whole_or_not_there(folder):
@@ -452,7 +421,12 @@ def tells_status(folder):
     assert len(s["store"]["levels"]) == 7 and s["store"]["views"] == 0
     assert {"score", "count", "moves", "read_bytes", "written_bytes", "dropped_records",
             "duration_ns"} == set(s["store"]["compaction"])
-    assert "written" in run("status", store).stdout
+    assert {"files", "bytes", "takes", "merges", "expired_files", "findings",
+            "duration_ns"} == set(s["archive"])
+    assert s["sql"]["lag_records"] == s["sql"]["lag_ns"] == 0
+    assert {"queries", "from_store", "from_cache", "running", "waiting"} < set(s["sql"])
+    told_people = run("status", store).stdout
+    assert "written" in told_people and "SQL sees every record" in told_people
     run("checkpoint", store)
     assert status(store)["store"]["files"] == 1 and "level 0" in run("status", store).stdout
 
@@ -491,8 +465,11 @@ def an_owner_answers(folder):
         told("sql", store, "DROP VIEW trades", code=1, has=["FORBIDDEN"])
         run("checkpoint", store)
         run("compact", store)
+        assert ARCHIVED.fullmatch(run("archive", store).stdout)
+        assert status(store)["archived"] > 0
         owned = run("status", store).stdout
         assert "since it was opened" in owned and "level 6" in owned, owned
+        assert "statements of SQL" in owned and status(store)["sql"]["queries"] > 0
         s = status(store)["store"]
         assert s["compaction"]["count"] + s["compaction"]["moves"] > 0 and s["flushed_bytes"] > 0
         key = trade["trade_id"]
@@ -580,113 +557,6 @@ def a_follower_survives_owners(folder):
         stop(follower)
 
 
-# --- the shell -----------------------------------------------------------------------------------
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, home, *words):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            # libedit does not give back the names of added functions.
-            leaks = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-            os.environ.update(HOME=home, TERM="xterm", COLUMNS="100", ASAN_OPTIONS=leaks)
-            os.execv(TAPE, [TAPE, *words])
-        self.seen = ""
-
-    def expect(self, text, seconds=20):
-        end = time.monotonic() + seconds
-        while text not in self.seen:
-            assert time.monotonic() < end, (text, self.seen)
-            if select.select([self.fd], [], [], 0.1)[0]:
-                self.seen += os.read(self.fd, 65536).decode(errors="replace")
-        before, self.seen = self.seen.split(text, 1)
-        return before
-
-    def type(self, text):
-        os.write(self.fd, text.encode())
-
-    def end(self):
-        """Waits for it; ends it first when it should have ended and has not."""
-        deadline = time.monotonic() + 20
-        try:
-            while select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
-                if not os.read(self.fd, 65536):
-                    break
-            else:
-                os.kill(self.pid, signal.SIGKILL)
-        except OSError:
-            pass
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-def a_shell(folder):
-    store = store_in(folder, 4)
-    shell = Terminal(folder, "sql", store)
-    try:
-        shell.expect("tape> ")
-        shell.type("SELECT count(*) AS n\r")
-        shell.expect("   -> ")
-        shell.type("FROM trades;\r")
-        shell.expect("(1 row)")
-        shell.expect("tape> ")
-        assert one(store, "SELECT count(*) FROM trades") == 4  # it answers others meanwhile
-        shell.type("SELECT 'forgot\r")
-        shell.expect("   -> ")
-        shell.type("\x03")
-        shell.expect("tape> ")
-        shell.type("SELECT sum(a.range) FROM range(100000000) a, range(1000) b;\r")
-        time.sleep(0.5)
-        shell.type("\x03")
-        shell.expect("CANCELLED")
-        shell.expect("tape> ")
-        shell.type(".mode json\r")
-        shell.expect("tape> ")
-        shell.type("FROM trades_h\t")
-        shell.type("\x03")
-        shell.expect("tape> ")
-        shell.type("SELECT trade_i\t FROM trades WHERE seq = 2;\r")
-        shell.expect('{"trade_id":"t2"}')
-        shell.expect("tape> ")
-        shell.type("SELEC;\r")
-        shell.expect("tape: SQL:")
-        shell.expect("tape> ")
-        shell.type(".schema trades\r")
-        shell.expect("price              DOUBLE")
-        shell.expect("tape> ")
-        write(f"{folder}/s.sql", "SELECT 1 AS one; SELECT 2 AS two;")
-        shell.type(f".read {folder}/s.sql\r")
-        shell.expect('{"two":2}')
-        shell.expect("tape> ")
-        shell.type(".nonsense\r")
-        shell.expect("tape: USAGE:")
-        shell.expect("tape> ")
-        shell.type(".quit\r")
-    finally:
-        code = shell.end()
-    assert code == 0
-    with open(f"{folder}/.tape_history", encoding="utf-8") as file:
-        assert "trades" in file.read()
-    assert os.stat(f"{folder}/.tape_history").st_mode & 0o077 == 0
-
-
-def a_terminal_sees_a_table_and_progress(folder):
-    store = store_in(folder, 2)
-    terminal = Terminal(folder, "sql", store, "SELECT trade_id, repeat('x', 500) AS x FROM trades")
-    text = terminal.expect("(2 rows)")
-    assert terminal.end() == 0
-    assert all(len(line) <= 100 for line in text.splitlines()) and "…" in text, repr(text)
-    terminal = Terminal(folder, "sql", store, "SELECT 1", "--format", "parquet")
-    terminal.expect("tape: USAGE:")
-    assert terminal.end() == 2
-    terminal = Terminal(folder, "sim", store, "--orders", "600", "--rate", "500")
-    terminal.expect("orders/s")
-    terminal.expect("600 orders")
-    assert terminal.end() == 0
-
-
 # --- what is installed ---------------------------------------------------------------------------
 
 
@@ -716,33 +586,11 @@ def bench_measures(folder):
 
 TESTS = [help_for_all, wrong_words, no_store_there, loads_and_counts, a_bad_row_stops_the_load,
          rejects_are_kept_and_load_again, unusable_input, an_interrupted_load_can_go_on, gets_rows,
-         scans_rows, compacts, prints_formats, reads_statements_from_stdin,
+         scans_rows, compacts, archives, prints_formats, reads_statements_from_stdin,
+         takes_parameters, a_script_tells_the_line_of_its_error,
          an_output_file_is_whole_or_not_there, tails_records,
          a_closed_pipe_ends_it_quietly, tells_status, finds_damage, an_owner_answers,
          an_asker_that_goes_stops_its_statement, a_killed_owner_leaves_nothing_behind,
-         a_follower_survives_owners, a_shell, a_terminal_sees_a_table_and_progress,
-         printed_files_are_those_of_the_help, bench_measures]
+         a_follower_survives_owners, printed_files_are_those_of_the_help, bench_measures]
 
-
-def main():
-    chosen = sys.argv[3:]
-    passed = failed = 0
-    for test in TESTS:
-        if chosen and test.__name__ not in chosen:
-            continue
-        folder = tempfile.mkdtemp(prefix="tape-cli-")
-        begun = time.monotonic()
-        try:
-            test(folder)
-            passed += 1
-            print(f"ok    {test.__name__} ({time.monotonic() - begun:.1f} s)", flush=True)
-        except BaseException:  # a test that cannot run has failed
-            failed += 1
-            print(f"FAIL  {test.__name__}\n{traceback.format_exc()}", flush=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
-sys.exit(main())
+sys.exit(main(TESTS))

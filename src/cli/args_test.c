@@ -20,6 +20,7 @@ static const cli_verb verb = {
             {"output", 'o', "FILE", ""},
             {"follow", 'f', NULL, ""},
             {"level", 0, "LEVEL", ""},
+            {"param", 0, "VALUE", "", true},
         },
 };
 
@@ -214,6 +215,40 @@ static void digits_are_grouped(void **state) {
     assert_string_equal(group_digits(UINT64_MAX, text), "18,446,744,073,709,551,615");
 }
 
+static void an_option_that_repeats_keeps_all_its_values(void **state) {
+    (void)state;
+    parsed *p = parse("db|--param|1|--param=two words|x.csv|--par|-3|--level=durable");
+    assert_int_equal(p->status, EXIT_DONE);
+    assert_int_equal(p->args.repeat_count, 3);
+    assert_string_equal(p->args.repeats[0], "1");
+    assert_string_equal(p->args.repeats[1], "two words");
+    assert_string_equal(p->args.repeats[2], "-3");
+    assert_string_equal(args_value(&p->args, "param"), "-3");
+    assert_string_equal(args_value(&p->args, "level"), "durable");
+    done(p);
+    assert_true(args_takes(&verb, "param"));
+    assert_false(args_takes(&verb, "params"));
+}
+
+static void an_option_repeats_only_so_often(void **state) {
+    (void)state;
+    static char word[] = "--param=x";
+    static char dir[] = "db";
+    char *argv[CLI_REPEATS_MAX + 2] = {dir};
+    cli c = {.err = fopen("/dev/null", "w"), .out = fopen("/dev/null", "w")};
+    cli_args args;
+    for (int i = 1; i < CLI_REPEATS_MAX + 2; i++) {
+        argv[i] = word;
+    }
+    assert_int_equal(args_parse(&c, &verb, CLI_REPEATS_MAX + 1, argv, &args), EXIT_DONE);
+    for (int i = 0; i < CLI_REPEATS_MAX + 2; i++) {
+        argv[i] = i == 0 ? dir : word;
+    }
+    assert_int_equal(args_parse(&c, &verb, CLI_REPEATS_MAX + 2, argv, &args), EXIT_USAGE);
+    (void)fclose(c.err);
+    (void)fclose(c.out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_stand_anywhere),
@@ -225,6 +260,8 @@ int main(void) {
         cmocka_unit_test(an_unknown_table_names_the_nearest),
         cmocka_unit_test(an_error_is_one_line_whatever_its_text),
         cmocka_unit_test(digits_are_grouped),
+        cmocka_unit_test(an_option_that_repeats_keeps_all_its_values),
+        cmocka_unit_test(an_option_repeats_only_so_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

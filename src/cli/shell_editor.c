@@ -1,6 +1,7 @@
 /* The terminal of the shell: editing of lines, history, completion.
  *
- * Format: the history file is the line editor's own: a head, then a line per entry. It is
+ * Format: the history file is the line editor's own: a head, then a line per entry, with spaces and
+ * the like in octal. It is
  * TAPE_HISTORY (nothing is kept when that is empty), else $XDG_STATE_HOME/tape/history, else
  * ~/.tape_history.
  * Invariants: (E1) a line is in the file once it was entered, whatever becomes of the process, and
@@ -21,6 +22,7 @@
 
 #define HISTORY_LINES 2000
 #define HISTORY_BYTES_MAX KIB(512) /* of the file; beyond, what is no longer in use goes */
+#define HISTORY_HEAD "_HiStOrY_V2_\n"
 #define STOP_POLL_MS 200
 
 struct shell_editor {
@@ -80,6 +82,19 @@ static void open_history(shell_editor *e) {
     (void)umask(before);
 }
 
+/* As the editor's own way of saving has it: what is not a plain character in octal. */
+static void append_entry(buffer *out, const char *line) {
+    for (; *line != '\0'; line++) {
+        unsigned char c = (unsigned char)*line;
+        if (c <= ' ' || c == '\\' || c == 0x7f) {
+            buffer_printf(out, "\\%03o", c);
+        } else {
+            buffer_append(out, line, 1);
+        }
+    }
+    buffer_append(out, "\n", 1);
+}
+
 void shell_editor_remember(shell_editor *e, const char *line) {
     HistEvent event;
     size_t length = strcspn(line, "\r\n");
@@ -87,19 +102,23 @@ void shell_editor_remember(shell_editor *e, const char *line) {
         return;
     }
     char *kept = mem_printf("%.*s", (int)length, line);
-    int entered = history(e->history, &event, H_ENTER, kept);
+    buffer entry = {0};
+    append_entry(&entry, kept);
+    /* 0: the same as the line before. */
+    bool entered = history(e->history, &event, H_ENTER, kept) > 0;
+    if (entered && e->history_path != NULL) {
+        mode_t before = umask(077);
+        FILE *file = fopen(e->history_path, "ae");
+        (void)umask(before);
+        if (file != NULL) {
+            bool empty = fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0;
+            (void)fprintf(file, "%s%.*s", empty ? HISTORY_HEAD : "", (int)entry.size,
+                          (const char *)entry.data);
+            (void)fclose(file);
+        }
+    }
+    buffer_deinit(&entry);
     free(kept);
-    if (entered <= 0 || e->history_path == NULL) {
-        return; /* 0: as the line before */
-    }
-    mode_t before = umask(077);
-    FILE *file = fopen(e->history_path, "ae");
-    (void)umask(before);
-    if (file != NULL) {
-        (void)fseek(file, 0, SEEK_END); /* the head goes into an empty file alone */
-        (void)history(e->history, &event, H_NSAVE_FP, (size_t)1, file);
-        (void)fclose(file);
-    }
 }
 
 /* --- completion --- */
@@ -233,6 +252,9 @@ void shell_editor_close(shell_editor **editor) {
     *editor = NULL;
 }
 
+/* The editor itself would take over the terminal only after the prompt: what is typed between the
+ * two would be shown twice. */
 const char *shell_editor_read(shell_editor *e, int *length) {
+    (void)el_set(e->line, EL_PREP_TERM, 1);
     return el_gets(e->line, length);
 }

@@ -113,7 +113,9 @@ typedef struct sql_bar {
 static void show_share(void *context, double share) {
     sql_bar *bar = context;
     char shown[48];
-    (void)pthread_mutex_lock(&bar->lock);
+    if (pthread_mutex_trylock(&bar->lock) != 0) {
+        return; /* whoever ends it may wait for the terminal */
+    }
     bar->share = share > bar->share ? share : bar->share;
     if (!bar->ended && progress_due(&bar->line)) {
         progress_show(&bar->line, "%s  %.1f s", progress_bar(bar->share, shown),
