@@ -181,10 +181,11 @@ static void publish(columns *c, uint64_t seq) {
 }
 
 /* While rows are added, those after the base of this pin stay: what the index of newest versions
- * may look at (N1). */
+ * may look at (N1). It is as old as the oldest of the readers' pins, so that what they keep is told
+ * about as long as they do. */
 static void writer_begin(columns *c) {
     pthread_mutex_lock(&c->apply_mutex);
-    pin_add(c, &c->writer_pin);
+    pin_add_oldest(c, &c->writer_pin);
     if (c->writer_pin.base != c->live_seq) {
         c->live_seq = c->writer_pin.base;
         for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {

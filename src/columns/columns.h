@@ -132,8 +132,9 @@ typedef struct columns_hint {
 bool columns_chunk_wanted(const columns *c, uint16_t table, uint64_t row, const columns_hint *hint);
 
 /* The archive is about to take the rows up to `seq`: what supersedes them at a later seq is told by
- * columns_archived_newest too from when this returns. Any thread, one at a time, beside the writer;
- * every columns_drop comes after one for the same seq or a later one. NO_MEMORY. */
+ * columns_archived_newest too from when this returns. If the archive does not get that far it may
+ * be called again, with any seq; a seq that is dropped has been handed over. Any thread, one at a
+ * time, beside the writer. NO_MEMORY. */
 tape_status columns_hand_over(columns *c, uint64_t seq, tape_error *error) TAPE_CHECKED;
 
 /* Of rows [first, first + count) of an entity table, those that are the newest of their key at

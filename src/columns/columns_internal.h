@@ -199,7 +199,7 @@ typedef struct column_table {
     uint64_t rows;                /* writer's count */
     uint64_t rows_reserved;       /* rows that memory is accounted for */
     uint64_t added_seq;           /* writer only: of the last row, published or not */
-    uint64_t live_first;          /* writer only: first row after the base of its pin */
+    uint64_t live_first;          /* writer only: first row after the base of the writer's pin */
     uint64_t handed_row;          /* writer only: first row after the columns' handed_seq */
     _Atomic uint64_t published;   /* rows that readers may look at */
     _Atomic uint64_t base_row;    /* first row after the base */
@@ -212,7 +212,7 @@ struct columns_pin {
     columns *columns;
     struct columns_pin *older, *newer;
     uint64_t base;
-    uint64_t number; /* rises with every pin */
+    uint64_t number; /* rises from older to newer */
 };
 
 struct columns {
@@ -265,13 +265,15 @@ tape_status columns_create_for(columns **out, const tape_table_info *const *tabl
 /* --- memory.c: what is taken, kept, pinned and given back --- */
 
 /* BUSY when it would pass bytes_max even with the stock freed. */
-tape_status memory_take(columns *c, uint64_t bytes);
+tape_status memory_reserve(columns *c, uint64_t bytes);
 void memory_add(columns *c, uint64_t bytes); /* whatever the limit */
 void memory_give(columns *c, uint64_t bytes);
 /* Room for rows [rows, rows + at least one). BUSY, NO_MEMORY. */
 tape_status chunk_reserve(columns *c, column_table *t);
 void table_chunks_free(column_table *t);
 void pin_add(columns *c, columns_pin *pin);
+/* A pin as old as the oldest there is: it keeps everything that is kept so far. */
+void pin_add_oldest(columns *c, columns_pin *pin);
 void pin_remove(columns_pin *pin);
 /* Frees `r` (the first member of what it is part of) once no reader can be looking at it. */
 void memory_retire(columns *c, retired *r, uint64_t bytes);

@@ -57,7 +57,7 @@ static bool make_room(columns *c, uint64_t bytes, chunk **freed) {
     return true;
 }
 
-tape_status memory_take(columns *c, uint64_t bytes) {
+tape_status memory_reserve(columns *c, uint64_t bytes) {
     chunk *freed = NULL;
     pthread_mutex_lock(&c->pin_mutex);
     bool fits = make_room(c, bytes, &freed);
@@ -186,7 +186,7 @@ tape_status chunk_reserve(columns *c, column_table *t) {
         return TAPE_OK;
     }
     uint64_t bytes = (uint64_t)COLUMNS_STEP_ROWS * t->row_bytes;
-    tape_status status = memory_take(c, bytes);
+    tape_status status = memory_reserve(c, bytes);
     if (status == TAPE_OK) {
         k->bytes += bytes;
         t->rows_reserved = t->rows + COLUMNS_STEP_ROWS;
@@ -316,6 +316,23 @@ void pin_add(columns *c, columns_pin *pin) {
         c->pin_oldest = pin;
     }
     c->pin_newest = pin;
+    pthread_mutex_unlock(&c->pin_mutex);
+}
+
+void pin_add_oldest(columns *c, columns_pin *pin) {
+    pthread_mutex_lock(&c->pin_mutex);
+    columns_pin *oldest = c->pin_oldest;
+    *pin = (columns_pin){.columns = c, .newer = oldest};
+    if (oldest != NULL) {
+        pin->base = oldest->base;
+        pin->number = oldest->number;
+        oldest->older = pin;
+    } else {
+        pin->base = atomic_load_explicit(&c->base, memory_order_relaxed);
+        pin->number = c->pin_number++;
+        c->pin_newest = pin;
+    }
+    c->pin_oldest = pin;
     pthread_mutex_unlock(&c->pin_mutex);
 }
 

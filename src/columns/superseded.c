@@ -367,8 +367,6 @@ tape_status columns_hand_over(columns *c, uint64_t seq, tape_error *error) {
     ASSERT(seq <= columns_seq(c));
     pthread_mutex_lock(&c->apply_mutex);
     pin_add(c, &pin);
-    uint64_t from = atomic_load_explicit(&c->handed_done, memory_order_relaxed);
-    from = from > pin.base ? from : pin.base;
     if (seq > c->handed_seq) {
         c->handed_seq = seq;
         for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
@@ -382,12 +380,12 @@ tape_status columns_hand_over(columns *c, uint64_t seq, tape_error *error) {
     }
     pthread_mutex_unlock(&c->apply_mutex);
     bool done = true;
-    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT && done && seq > from; id++) {
+    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT && done && seq > pin.base; id++) {
         if (c->tables[id] != NULL && c->tables[id]->map != NULL) {
-            done = hand_over_table(c, c->tables[id], from, seq, added[id]);
+            done = hand_over_table(c, c->tables[id], pin.base, seq, added[id]);
         }
     }
-    if (done && seq > from) {
+    if (done && seq > atomic_load_explicit(&c->handed_done, memory_order_relaxed)) {
         atomic_store_explicit(&c->handed_done, seq, memory_order_release);
     }
     pin_remove(&pin);
