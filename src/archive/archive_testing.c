@@ -240,7 +240,7 @@ void world_take_ok(world *w) {
 /* --- reading --- */
 
 world_view world_view_open(world *w) {
-    world_view v = {.pin = columns_pin_open(w->c)};
+    world_view v = {.seq = columns_seq(w->c), .pin = columns_pin_open(w->c)};
     v.view = archive_view_open(w->a);
     return v;
 }

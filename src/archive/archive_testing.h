@@ -55,8 +55,9 @@ uint64_t world_append_end(const world *w, uint64_t seq);
 void world_take_ok(world *w);
 void world_ok(tape_status status, const tape_error *error);
 
-/* What a reader holds. */
+/* What a reader holds. It may ask for any seq up to what the columns had when it began. */
 typedef struct world_view {
+    uint64_t seq;
     columns_pin *pin;
     archive_view *view;
 } world_view;
