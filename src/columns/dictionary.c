@@ -38,7 +38,7 @@ void dictionary_deinit(dictionary *d) {
 static tape_status grow_slots(columns *c, dictionary *d) {
     uint32_t count = d->slot_count == 0 ? DICTIONARY_SLOTS_FIRST : d->slot_count * 2;
     uint64_t more = (uint64_t)(count - d->slot_count) * sizeof(dictionary_slot);
-    tape_status status = count == 0 ? TAPE_BUSY : memory_take(c, more);
+    tape_status status = count == 0 ? TAPE_BUSY : memory_reserve(c, more);
     if (status != TAPE_OK) {
         return status;
     }
@@ -81,7 +81,7 @@ static tape_status add_entry(columns *c, dictionary *d, uint32_t count, const ch
     }
     if (d->blocks[block] == NULL) {
         uint64_t more = DICTIONARY_BLOCK_ENTRIES * sizeof(columns_text);
-        tape_status status = memory_take(c, more);
+        tape_status status = memory_reserve(c, more);
         if (status != TAPE_OK) {
             return status;
         }
@@ -93,7 +93,7 @@ static tape_status add_entry(columns *c, dictionary *d, uint32_t count, const ch
     }
     const char *kept = text;
     if (size > COLUMNS_TEXT_INLINE_BYTES) {
-        tape_status status = memory_take(c, size);
+        tape_status status = memory_reserve(c, size);
         if (status != TAPE_OK) {
             return status;
         }

@@ -74,7 +74,7 @@ static tape_status shard_reserve(columns *c, const column_table *t, newest_shard
     }
     uint32_t count = s->slot_count == 0 ? SHARD_SLOTS_FIRST : s->slot_count * 2;
     uint64_t more = (uint64_t)(count - s->slot_count) * sizeof *s->slots;
-    tape_status status = count == 0 ? TAPE_BUSY : memory_take(c, more);
+    tape_status status = count == 0 ? TAPE_BUSY : memory_reserve(c, more);
     if (status != TAPE_OK) {
         return status;
     }

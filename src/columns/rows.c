@@ -109,7 +109,7 @@ static tape_status reserve_text(columns *c, chunk *k, text_heap *heap) {
     if (heap->blocks[block] != NULL) {
         return TAPE_OK;
     }
-    tape_status status = memory_take(c, COLUMNS_TEXT_BLOCK_BYTES);
+    tape_status status = memory_reserve(c, COLUMNS_TEXT_BLOCK_BYTES);
     if (status != TAPE_OK) {
         return status;
     }
@@ -174,7 +174,7 @@ static void add_seq_and_ts(const run *r) {
 }
 
 static tape_status versions_create(columns *c, const column_table *t, chunk *k) {
-    tape_status status = memory_take(c, COLUMNS_CHUNK_ROWS);
+    tape_status status = memory_reserve(c, COLUMNS_CHUNK_ROWS);
     if (status != TAPE_OK) {
         return status;
     }
