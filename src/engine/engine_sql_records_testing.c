@@ -42,16 +42,16 @@ static void set_text(char *to, size_t size, const char *text) {
     memcpy(to, text, length < size ? length : size);
 }
 
-static void set_instrument(sql_market *m, char to[16], bool key) {
+static void set_instrument(sql_market *m, char *to, bool key) {
     size_t n = chance(m, 85) ? m->busy[below(m, 2)] : below(m, COUNT_OF(instruments));
     set_text(to, 16, !key && chance(m, 4) ? "" : instruments[n]);
 }
 
-static void set_user(sql_market *m, char to[32], bool key) {
+static void set_user(sql_market *m, char *to, bool key) {
     set_text(to, 32, !key && chance(m, 6) ? "" : users[below(m, COUNT_OF(users))]);
 }
 
-static void set_order(char to[40], uint64_t n) {
+static void set_order(char *to, uint64_t n) {
     char text[64];
     (void)snprintf(text, sizeof text,
                    n % 17 == 0 ? "an-order-that-fills-its-field-%010" PRIu64 : "o%" PRIu64, n);
