@@ -225,6 +225,45 @@ static void columns_rows_may_be_numbered_beyond_32_bits(void **state) {
     check_far_rows((UINT64_C(1) << 36) / CHUNK - 1);
 }
 
+static void put_orders(columns *c, uint64_t seq, uint64_t first, uint64_t count) {
+    for (uint64_t n = 0; n < count; n++) {
+        tape_order order = {.instrument_id = "IF2601"};
+        put_id(order.order_id, sizeof order.order_id, "o", first + n, 12);
+        record_view view = view_of(TAPE_TABLE_ORDERS, &order, seq + n, 1);
+        apply(c, &view, 1);
+    }
+}
+
+/* Dead keys leave the index, and those among them that live are found as before. */
+static void columns_sweep_dead_keys_and_no_others(void **state) {
+    (void)state;
+    columns *c = open_columns(GIB(1));
+    const column_table *t = c->tables[TAPE_TABLE_ORDERS];
+    const uint64_t keys = 60000;
+    uint64_t taken = 0;
+    put_orders(c, 1, 1, keys);
+    assert_int_equal(t->newest_sweep, (keys + COLUMNS_STEP_ROWS - 1) / COLUMNS_STEP_ROWS);
+    /* The first half of the keys dies. */
+    take_over(c, keys / 2);
+    put_orders(c, keys + 1, keys + 1, 1);
+    for (uint32_t s = 0; s < NEWEST_SHARDS; s++) {
+        newest_sweep(c->tables[TAPE_TABLE_ORDERS]);
+    }
+    for (uint32_t s = 0; s < NEWEST_SHARDS; s++) {
+        taken += t->newest[s].taken;
+    }
+    assert_int_equal(taken, keys / 2 + 1);
+    /* The other half gets another version each. */
+    put_orders(c, keys + 2, keys / 2 + 1, keys / 2);
+    uint64_t newest = 0;
+    for (uint64_t row = keys / 2; row < keys; row += 2000) {
+        uint32_t selected[2000];
+        newest += columns_newest(c, TAPE_TABLE_ORDERS, row, 2000, columns_seq(c), selected);
+    }
+    assert_int_equal(newest, 0);
+    columns_close(&c);
+}
+
 /* --- hints --- */
 
 static void columns_chunks_are_told_apart_by_time_and_instrument(void **state) {
@@ -356,6 +395,7 @@ int main(void) {
         cmocka_unit_test(columns_free_the_stock_when_memory_is_short),
         cmocka_unit_test(columns_account_for_every_byte),
         cmocka_unit_test(columns_rows_may_be_numbered_beyond_32_bits),
+        cmocka_unit_test(columns_sweep_dead_keys_and_no_others),
         cmocka_unit_test(columns_chunks_are_told_apart_by_time_and_instrument),
         cmocka_unit_test(columns_hints_hold_in_chunks_that_are_used_again),
         cmocka_unit_test(columns_codes_stand_for_the_texts_of_rows),
