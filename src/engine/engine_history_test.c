@@ -235,7 +235,7 @@ static void full_columns_go_to_the_archive_by_themselves(void **state) {
     options.memtable_bytes = MIB(32);
     options.columns_bytes_max = MIB(128);
     tape *db = open_with(f->dir, &options);
-    enum { COUNT = 1500000, BATCH = 100 };
+    enum { COUNT = 2500000, BATCH = 100 }; /* far more than there is room for */
     static tape_tick ticks[BATCH];
     static tape_record records[BATCH];
     tape_error error = {0};
@@ -287,24 +287,40 @@ static void versions_the_store_lets_go_do_not_confuse_the_archive(void **state) 
     tape *db = open_with(f->dir, &options);
     append_deals(db, 1, 5000);
     archive_ok(db, NULL);
-    append_deals(db, 5001, 5000);
+    append_deals(db, 5001, 35000);
     assert_int_equal(tape_compact(db, NULL, &error), TAPE_OK);
-    assert_deals_at(db, 10000);
+    assert_deals_at(db, 40000);
     assert_deals_at(db, 5000);
+    assert_true(stats_of(db).oldest > 20000);
     close_ok(db);
     db = open_with(f->dir, &options);
-    append_deals(db, 10001, 100);
+    append_deals(db, 40001, 100);
     assert_true(query_at(db, "SELECT count(*)::DOUBLE FROM accounts", 0) == USERS);
     assert_true(query_at(db, "SELECT sum(balance) FROM accounts", 0) ==
-                7 * 10100.0 - (1 + 2 + 3 + 4 + 5 + 6));
-    /* Between the archive and what was let go nobody knows. */
+                7 * 40100.0 - (1 + 2 + 3 + 4 + 5 + 6));
+    assert_deals_at(db, 20000); /* after the archive nothing was let go */
+    assert_deals_at(db, 5000);
+    close_ok(db);
+}
+
+static void what_the_store_let_go_without_an_archive_is_too_old_for_sql(void **state) {
+    fixture *f = *state;
+    tape_open_options options = small_options();
+    tape_error error = {0};
+    options.keep_ns[TAPE_TABLE_ACCOUNTS] = 1;
+    options.retain_bytes = 0;
+    tape *db = open_with(f->dir, &options);
+    append_deals(db, 1, 40000);
+    assert_int_equal(tape_compact(db, NULL, &error), TAPE_OK);
+    close_ok(db);
+    db = open_with(f->dir, &options);
+    assert_true(query_at(db, "SELECT count(*)::DOUBLE FROM accounts", 0) == USERS);
     struct ArrowArrayStream stream;
     tape_query_options past;
     tape_query_options_init(&past);
     past.at = 15000;
     assert_int_equal(tape_query(db, "SELECT count(*) FROM accounts", &past, &stream, &error),
                      TAPE_TOO_OLD);
-    assert_deals_at(db, 5000);
     close_ok(db);
 }
 
@@ -380,6 +396,7 @@ int main(void) {
         TEST(full_columns_go_to_the_archive_by_themselves),
         TEST(archiving_by_hand_makes_room),
         TEST(versions_the_store_lets_go_do_not_confuse_the_archive),
+        TEST(what_the_store_let_go_without_an_archive_is_too_old_for_sql),
         TEST(verify_names_a_damaged_file_of_the_archive),
         TEST(a_key_is_read_without_columns),
         TEST(bad_archive_options_are_refused_by_name),
