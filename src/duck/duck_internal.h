@@ -48,6 +48,8 @@ struct duck_statement {
     duck_session *session;
     duckdb_prepared_statement prepared;
     size_t param_count;
+    char *once_sql; /* the text, when it must be prepared anew for each run; else NULL */
+    bool spent;     /* such a one has run */
 };
 
 /* One run of a statement. Zeroed: none. */

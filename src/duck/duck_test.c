@@ -270,6 +270,47 @@ static void duck_interrupt_ends_a_statement_and_not_the_session(void **state) {
     duck_close(&d);
 }
 
+/* Statements for whose joins DuckDB 1.5 keeps state from run to run, and their answers. */
+static const struct {
+    const char *sql;
+    int64_t rows;
+} JOINS[] = {
+    {"SELECT count(*) FROM range(5000) a(i) ASOF JOIN range(10, 5000, 10) b(j) ON a.i >= b.j",
+     4990},
+    {"SELECT count(*) FROM range(3000) a(i) AsOf LEFT JOIN range(10, 5000, 10) b(j) ON a.i >= b.j",
+     3000},
+    {"SELECT count(*) FROM range(3000) a(i) JOIN range(3000) b(j) ON a.i < b.j AND a.i + 3 > b.j",
+     5997},
+    {"SELECT count(*) FROM range(3000) a(i), range(3000) b(j) WHERE a.i BETWEEN b.j AND b.j + 1",
+     5999},
+};
+
+static void duck_statement_with_any_join_runs_again(void **state) {
+    (void)state;
+    duck *d = open_duck(NULL, 0);
+    duck_session *s = open_session(d);
+    for (size_t n = 0; n < COUNT_OF(JOINS); n++) {
+        duck_statement *statement;
+        tape_error error;
+        assert_int_equal(duck_statement_prepare(s, JOINS[n].sql, &statement, &error), TAPE_OK);
+        for (int run = 0; run < 3; run++) {
+            duck_result *r;
+            duck_value v;
+            size_t rows;
+            if (duck_statement_start(statement, NULL, 0, &r, &error) != TAPE_OK) {
+                fail_msg("%s: %s", JOINS[n].sql, error.text);
+            }
+            assert_int_equal(duck_result_next(r, &rows, &error), TAPE_OK);
+            duck_result_value(r, 0, 0, &v);
+            assert_int_equal(v.integer, JOINS[n].rows);
+            duck_result_close(&r);
+        }
+        duck_statement_close(&statement);
+    }
+    duck_session_close(&s);
+    duck_close(&d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(duck_values_have_kind_and_content),
@@ -279,6 +320,7 @@ int main(void) {
         cmocka_unit_test(duck_arrow_arrays_outlive_the_database),
         cmocka_unit_test(duck_quotes_text),
         cmocka_unit_test(duck_interrupt_ends_a_statement_and_not_the_session),
+        cmocka_unit_test(duck_statement_with_any_join_runs_again),
     };
     return cmocka_run_group_tests_name("duck", tests, NULL, NULL);
 }

@@ -4,24 +4,61 @@
  *  P1 The values of a run stay bound until the next run, so that the run can be repeated for the
  *     reason alone.
  *  P2 A statement has one run at a time: its result is closed before the next one starts.
+ *  P3 What DuckDB may answer by an ASOF join or an IE join runs once and is then prepared anew: in
+ *     DuckDB 1.5 those operators keep their state from run to run, and the second run fails with an
+ *     error that invalidates the whole database. The text alone decides: it may be prepared anew
+ *     without need, never the reverse.
  * Threads: one at a time, the session's. */
 #include "duck/duck_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define REASON_ATTEMPTS 5
+
+/* How often any of `what` is in `text`, without regard to case. */
+static size_t count_text(const char *text, const char *what) {
+    size_t count = 0;
+    for (const char *at = text; (at = strcasestr(at, what)) != NULL; at += strlen(what)) {
+        count++;
+    }
+    return count;
+}
+
+/* P3: an IE join takes two relations and two inequalities. */
+static bool runs_once(const char *sql) {
+    const char *from = strcasestr(sql, "from");
+    if (from == NULL) {
+        return false;
+    }
+    if (count_text(sql, "asof") > 0) {
+        return true;
+    }
+    bool several = strchr(from, ',') != NULL || count_text(from, "join") > 0 ||
+                   count_text(sql, "from") > 1 || count_text(sql, "table") > 0;
+    size_t bounds = 2 * count_text(sql, "between") + count_text(sql, "<") + count_text(sql, ">");
+    return several && bounds >= 2;
+}
+
+static tape_status prepare(duck_statement *st, const char *sql, tape_error *error) {
+    if (duckdb_prepare(st->session->connection, sql, &st->prepared) != DuckDBSuccess) {
+        return duck_fail(error, duckdb_prepare_error(st->prepared));
+    }
+    st->param_count = duckdb_nparams(st->prepared);
+    return TAPE_OK;
+}
 
 tape_status duck_statement_prepare(duck_session *s, const char *sql, duck_statement **out,
                                    tape_error *error) {
     duck_statement *st = mem_zalloc(sizeof *st);
     *out = NULL;
     st->session = s;
-    if (duckdb_prepare(s->connection, sql, &st->prepared) != DuckDBSuccess) {
-        tape_status status = duck_fail(error, duckdb_prepare_error(st->prepared));
+    tape_status status = prepare(st, sql, error);
+    if (status != TAPE_OK) {
         duck_statement_close(&st);
         return status;
     }
-    st->param_count = duckdb_nparams(st->prepared);
+    st->once_sql = runs_once(sql) ? mem_strdup(sql) : NULL;
     *out = st;
     return TAPE_OK;
 }
@@ -37,6 +74,7 @@ void duck_statement_close(duck_statement **handle) {
         return;
     }
     duckdb_destroy_prepare(&st->prepared);
+    free(st->once_sql);
     free(st);
 }
 
@@ -96,6 +134,13 @@ tape_status duck_statement_bind(duck_statement *st, const tape_value *params, si
                          "given",
                          st->param_count, count);
     }
+    if (st->once_sql != NULL && st->spent) {
+        duckdb_destroy_prepare(&st->prepared);
+        tape_status status = prepare(st, st->once_sql, error);
+        if (status != TAPE_OK) {
+            return status;
+        }
+    }
     for (size_t n = 0; n < count; n++) {
         if (bind_one(st, n + 1, &params[n]) != DuckDBSuccess) {
             return bind_fail(st, n + 1, &params[n], error);
@@ -107,6 +152,7 @@ tape_status duck_statement_bind(duck_statement *st, const tape_value *params, si
 /* --- runs --- */
 
 tape_status duck_execution_start(duck_execution *run, duck_statement *st, tape_error *error) {
+    st->spent = true;
     if (duckdb_pending_prepared_streaming(st->prepared, &run->pending) != DuckDBSuccess) {
         return duck_fail(error, duckdb_pending_error(run->pending));
     }
@@ -137,7 +183,7 @@ static tape_status drain(duck_execution *run, tape_error *error) {
  * ends with that interrupt in place of the reason. The statement sees the same rows when it is run
  * again, so it fails again, and then most often says why. */
 tape_status duck_statement_find_reason(duck_statement *st, tape_error *error) {
-    for (int attempt = 0; attempt < REASON_ATTEMPTS; attempt++) {
+    for (int attempt = 0; st->once_sql == NULL && attempt < REASON_ATTEMPTS; attempt++) {
         duck_execution again = {0};
         tape_status status = duck_execution_start(&again, st, error);
         if (status == TAPE_OK) {
