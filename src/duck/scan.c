@@ -9,7 +9,7 @@
  *  T3 A call that returns no row ends a thread's scan, so calls go on until they have one or the
  *     morsels are used up.
  * Threads: one scan_local each; scan_global is shared. */
-#include "duck/duck_internal.h"
+#include "duck/scan.h"
 
 #include <stdlib.h>
 
@@ -19,9 +19,9 @@ _Static_assert(offsetof(columns_text, inlined) == offsetof(duckdb_string_t, valu
 _Static_assert(offsetof(columns_text, pointer) == offsetof(duckdb_string_t, value.pointer.ptr),
                "text goes to DuckDB as it is");
 
-#define VECTOR_ROWS 2048u
+_Static_assert(SCAN_VECTOR_ROWS <= COLUMNS_FILTER_ROWS_MAX, "a vector's rows are filtered at once");
 #define MORSEL_ROWS (COLUMNS_CHUNK_ROWS / 3)
-_Static_assert(MORSEL_ROWS % VECTOR_ROWS == 0, "a morsel is whole vectors");
+_Static_assert(MORSEL_ROWS % SCAN_VECTOR_ROWS == 0, "a morsel is whole vectors");
 
 typedef enum scan_mode { SCAN_ALL, SCAN_NEWEST, SCAN_SUPERSEDED } scan_mode;
 
@@ -32,28 +32,31 @@ typedef struct scan_bind {
     scan_mode mode;
 } scan_bind;
 
-/* What an output column is, when it is no field of the table's. */
-#define OUTPUT_NONE UINT32_MAX
-#define OUTPUT_SUPERSEDED_BY (UINT32_MAX - 1)
+typedef enum output_kind { OUTPUT_NONE, OUTPUT_FIELD, OUTPUT_SUPERSEDED_BY } output_kind;
+
+typedef struct scan_output {
+    output_kind kind;
+    scan_field field; /* OUTPUT_FIELD */
+} scan_output;
 
 typedef struct scan_global {
     const scan_bind *bind;
     const columns_hint *hint;
+    columns_filter *filter; /* the hint, when rows can be told apart by it */
     uint64_t seq;
     uint64_t first, end; /* rows */
     uint64_t morsel_first;
     _Atomic uint64_t morsels; /* dealt out */
     idx_t output_count;
-    uint32_t outputs[]; /* fields, or OUTPUT_... */
+    scan_output outputs[];
 } scan_global;
 
 typedef struct scan_local {
     uint64_t row;
     uint64_t end;
-    uint64_t superseded_by[VECTOR_ROWS];
-    uint32_t selected[VECTOR_ROWS];
-    bool present[VECTOR_ROWS];
-    uint8_t bytes[VECTOR_ROWS];
+    uint64_t superseded_by[SCAN_VECTOR_ROWS];
+    uint32_t selected[SCAN_VECTOR_ROWS];
+    scan_scratch scratch;
 } scan_local;
 
 /* --- bind --- */
@@ -153,12 +156,23 @@ out:
 
 /* --- init --- */
 
-static uint32_t output_of(const scan_bind *bind, idx_t column) {
-    if (column < bind->table->field_count) {
-        return (uint32_t)column;
+static void output_init(scan_output *o, const scan_bind *bind, idx_t column) {
+    uint32_t fields = bind->table->field_count;
+    if (column < fields) {
+        o->kind = OUTPUT_FIELD;
+        scan_field_init(&o->field, bind->columns, bind->table, (uint32_t)column);
+    } else if (bind->mode == SCAN_SUPERSEDED && column == fields) {
+        o->kind = OUTPUT_SUPERSEDED_BY;
     }
-    bool by = bind->mode == SCAN_SUPERSEDED && column == bind->table->field_count;
-    return by ? OUTPUT_SUPERSEDED_BY : OUTPUT_NONE;
+}
+
+static void scan_global_free(void *data) {
+    scan_global *g = data;
+    columns_filter_free(&g->filter);
+    for (idx_t n = 0; n < g->output_count; n++) {
+        scan_field_deinit(&g->outputs[n].field);
+    }
+    free(g);
 }
 
 static void scan_init_run(duckdb_init_info info) {
@@ -179,9 +193,10 @@ static void scan_init_run(duckdb_init_info info) {
     g->morsel_first = g->first - g->first % MORSEL_ROWS;
     g->output_count = outputs;
     for (idx_t n = 0; n < outputs; n++) {
-        g->outputs[n] = output_of(bind, duckdb_init_get_column_index(info, n));
+        output_init(&g->outputs[n], bind, duckdb_init_get_column_index(info, n));
     }
-    duckdb_init_set_init_data(info, g, free);
+    g->filter = columns_filter_make(bind->columns, table, g->hint);
+    duckdb_init_set_init_data(info, g, scan_global_free);
     duckdb_init_set_max_threads(info, (g->end - g->first) / MORSEL_ROWS + 1);
 }
 
@@ -190,66 +205,6 @@ static void scan_local_init_run(duckdb_init_info info) {
 }
 
 /* --- scan --- */
-
-static void set_null(duckdb_vector vector, uint64_t **validity, uint32_t row) {
-    if (*validity == NULL) {
-        duckdb_vector_ensure_validity_writable(vector);
-        *validity = duckdb_vector_get_validity(vector);
-    }
-    duckdb_validity_set_row_invalid(*validity, row);
-}
-
-static void fill_enum(scan_local *local, const tape_field_info *field, uint32_t count,
-                      columns_text *out, duckdb_vector vector, uint64_t **validity) {
-    columns_text names[UINT8_MAX + 1];
-    for (uint32_t v = 0; v < field->enum_count; v++) {
-        const char *name = field->enum_names[v] == NULL ? "" : field->enum_names[v];
-        columns_text_set(&names[v], name, (uint32_t)strlen(name));
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint8_t value = local->bytes[i];
-        /* A value beyond ours was written by a newer version that knows its name. */
-        if (value >= field->enum_count || field->enum_names[value] == NULL) {
-            set_null(vector, validity, i);
-            out[i] = (columns_text){.size = 0};
-        } else {
-            out[i] = names[value];
-        }
-    }
-}
-
-static void fill_vector(const scan_global *g, scan_local *local, uint32_t field_index,
-                        uint64_t first, const uint32_t *selected, uint32_t count,
-                        duckdb_vector vector) {
-    const columns *c = g->bind->columns;
-    uint16_t table = g->bind->table->id;
-    const tape_field_info *field = &g->bind->table->fields[field_index];
-    uint64_t *validity = NULL;
-    void *data = duckdb_vector_get_data(vector);
-    if (field->count > 1) {
-        data = duckdb_vector_get_data(duckdb_array_vector_get_child(vector));
-    }
-    if (field->kind == TAPE_FIELD_ENUM) {
-        columns_read(c, table, field_index, first, selected, count, local->bytes);
-        fill_enum(local, field, count, data, vector, &validity);
-    } else {
-        columns_read(c, table, field_index, first, selected, count, data);
-    }
-    if (field->kind == TAPE_FIELD_ID && !field->is_key) {
-        for (uint32_t i = 0; i < count; i++) {
-            if (((const columns_text *)data)[i].size == 0) {
-                set_null(vector, &validity, i);
-            }
-        }
-    }
-    if (!columns_present(c, table, field_index, first, selected, count, local->present)) {
-        for (uint32_t i = 0; i < count; i++) {
-            if (!local->present[i]) {
-                set_null(vector, &validity, i);
-            }
-        }
-    }
-}
 
 /* The next morsel with rows that the hint may be after. */
 static bool next_morsel(scan_global *g, scan_local *local) {
@@ -267,7 +222,8 @@ static bool next_morsel(scan_global *g, scan_local *local) {
     }
 }
 
-/* Those of rows [first, first + run) that the mode asks for: how many, and which when not all. */
+/* Those of rows [first, first + run) that the mode and the hint ask for: how many, and which when
+ * not all. */
 static uint32_t select_rows(const scan_global *g, scan_local *local, uint64_t first, uint32_t run,
                             const uint32_t **selected) {
     const columns *c = g->bind->columns;
@@ -283,18 +239,21 @@ static uint32_t select_rows(const scan_global *g, scan_local *local, uint64_t fi
             count += local->superseded_by[i] != UINT64_MAX;
         }
     }
+    if (g->filter != NULL && count > 0) {
+        count = columns_filter_rows(g->filter, first, count < run, local->selected, count);
+    }
     *selected = count == run ? NULL : local->selected;
     return count;
 }
 
-static void fill_output(const scan_global *g, scan_local *local, idx_t n, uint64_t first,
-                        const uint32_t *selected, uint32_t count, duckdb_vector vector) {
-    if (g->outputs[n] < OUTPUT_SUPERSEDED_BY) {
-        fill_vector(g, local, g->outputs[n], first, selected, count, vector);
-    } else if (g->outputs[n] == OUTPUT_SUPERSEDED_BY) {
+static void fill_output(const scan_output *o, scan_local *local, const scan_rows *rows,
+                        duckdb_vector vector) {
+    if (o->kind == OUTPUT_FIELD) {
+        scan_field_fill(&o->field, rows, &local->scratch, vector);
+    } else if (o->kind == OUTPUT_SUPERSEDED_BY) {
         uint64_t *to = duckdb_vector_get_data(vector);
-        for (uint32_t i = 0; i < count; i++) {
-            to[i] = local->superseded_by[selected == NULL ? i : selected[i]];
+        for (uint32_t i = 0; i < rows->count; i++) {
+            to[i] = local->superseded_by[rows->selected == NULL ? i : rows->selected[i]];
         }
     }
 }
@@ -302,23 +261,21 @@ static void fill_output(const scan_global *g, scan_local *local, idx_t n, uint64
 static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
     scan_global *g = duckdb_function_get_init_data(info);
     scan_local *local = duckdb_function_get_local_init_data(info);
-    uint32_t count = 0;
-    uint64_t first = 0;
-    const uint32_t *selected = NULL;
-    while (count == 0) {
+    scan_rows rows = {0};
+    while (rows.count == 0) {
         if (local->row == local->end && !next_morsel(g, local)) {
             break;
         }
         uint64_t left = local->end - local->row;
-        uint32_t run = left < VECTOR_ROWS ? (uint32_t)left : VECTOR_ROWS;
-        first = local->row;
-        count = select_rows(g, local, first, run, &selected);
+        uint32_t run = left < SCAN_VECTOR_ROWS ? (uint32_t)left : SCAN_VECTOR_ROWS;
+        rows.first = local->row;
+        rows.count = select_rows(g, local, rows.first, run, &rows.selected);
         local->row += run;
     }
-    for (idx_t n = 0; count > 0 && n < g->output_count; n++) {
-        fill_output(g, local, n, first, selected, count, duckdb_data_chunk_get_vector(output, n));
+    for (idx_t n = 0; rows.count > 0 && n < g->output_count; n++) {
+        fill_output(&g->outputs[n], local, &rows, duckdb_data_chunk_get_vector(output, n));
     }
-    duckdb_data_chunk_set_size(output, count);
+    duckdb_data_chunk_set_size(output, rows.count);
 }
 
 /* --- registration --- */
