@@ -100,6 +100,8 @@ tape_status engine_relieve(tape *db, tape_error *error) TAPE_CHECKED;
 /* Opens the archive, and pins the store where it ends. */
 tape_status engine_archive_open(tape *db, const uint8_t *store_id, tape_error *error) TAPE_CHECKED;
 void engine_archive_close(tape *db);
+/* Brings the store to the archive's seq, and pins it there: once, before the columns are filled. */
+tape_status engine_archive_pin(tape *db, tape_error *error) TAPE_CHECKED;
 /* Archives every record up to `seq`, the last of an append, committed and in the columns, and drops
  * the hot rows. */
 tape_status engine_archive(tape *db, uint64_t seq, archive_beat beat,

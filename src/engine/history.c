@@ -36,6 +36,28 @@ static void pin_replace(tape *db, store_pin *pin) {
     store_pin_close(&old);
 }
 
+/* Anew, at the archive's seq. */
+static tape_status renew_pin(tape *db, tape_error *error) {
+    store_pin *pin = NULL;
+    tape_status status = TAPE_OK;
+    pthread_mutex_lock(&db->archive_mutex);
+    uint64_t seq = archive_seq(db->archive);
+    if (seq > 0 && db->archive_pin != NULL) {
+        status = store_pin_open(db->store, seq, &pin, error);
+    }
+    if (pin != NULL) {
+        pin_replace(db, pin);
+    }
+    pthread_mutex_unlock(&db->archive_mutex);
+    return status;
+}
+
+tape_status engine_archive_pin(tape *db, tape_error *error) {
+    tape_status status =
+        cursor_reach(&db->store_cursor, archive_seq(db->archive), INT64_MAX, error);
+    return status == TAPE_OK ? renew_pin(db, error) : status;
+}
+
 tape_status engine_archive_open(tape *db, const uint8_t *store_id, tape_error *error) {
     char *dir = mem_printf("%s/archive", db->dir);
     char *temp = mem_printf("%s/tmp", db->dir);
@@ -55,6 +77,8 @@ tape_status engine_archive_open(tape *db, const uint8_t *store_id, tape_error *e
     tape_status status = archive_open(&db->archive, &options, error);
     uint64_t seq = status == TAPE_OK ? archive_seq(db->archive) : 0;
     if (seq > 0) {
+        /* The store may not have come that far: then the pin is at an earlier seq, until
+         * engine_archive_pin. */
         tape_error local;
         tape_status pinned = store_pin_open(db->store, seq, &db->archive_pin, &local);
         if (pinned != TAPE_OK) {
@@ -156,21 +180,6 @@ typedef struct archiver {
     int64_t pin_ns;
     bool store_expires; /* keep_ns of some table */
 } archiver;
-
-static tape_status renew_pin(tape *db, tape_error *error) {
-    store_pin *pin = NULL;
-    tape_status status = TAPE_OK;
-    pthread_mutex_lock(&db->archive_mutex);
-    uint64_t seq = archive_seq(db->archive);
-    if (seq > 0 && db->archive_pin != NULL) {
-        status = store_pin_open(db->store, seq, &pin, error);
-    }
-    if (pin != NULL) {
-        pin_replace(db, pin);
-    }
-    pthread_mutex_unlock(&db->archive_mutex);
-    return status;
-}
 
 /* The most pressing thing there is to do. */
 static tape_status archive_once(tape *db, archiver *a, bool *worked, tape_error *error) {

@@ -222,8 +222,8 @@ static tape_status query_ensure(tape *db, tape_error *error) {
 
 /* With columns_mutex held. What fails half way goes on from there when it is called again. */
 static tape_status columns_start(tape *db, tape_error *error) {
-    tape_status status = TAPE_OK;
-    if (!db->archive_attached) {
+    tape_status status = engine_archive_pin(db, error);
+    if (status == TAPE_OK && !db->archive_attached) {
         status = archive_attach(db->archive, db->columns, error);
         db->archive_attached = status == TAPE_OK;
     }
