@@ -266,15 +266,15 @@ static void archiving_by_hand_makes_room(void **state) {
     fixture *f = *state;
     tape_open_options options = small_options();
     options.archive_by_hand = true;
-    options.columns_bytes_max = MIB(12);
+    options.columns_bytes_max = MIB(18);
     tape *db = open_with(f->dir, &options);
     struct ArrowArrayStream stream;
     tape_error error = {0};
-    append_deals(db, 1, 150000);
+    append_deals(db, 1, 200000);
     assert_int_equal(tape_query(db, "SELECT count(*) FROM trades", NULL, &stream, &error),
                      TAPE_NO_MEMORY);
     archive_ok(db, NULL);
-    assert_deals_at(db, 150000);
+    assert_deals_at(db, 200000);
     close_ok(db);
 }
 
