@@ -334,6 +334,21 @@ static inline uint64_t id_hash(uint64_t h, const char *id, uint32_t size) {
 }
 #define HASH_START UINT64_C(0x2545f4914f6cdd1d)
 
+/* Whether two runs of bytes are the same: texts are too short for a call. */
+static inline bool bytes_equal(const char *a, const char *b, uint32_t size) {
+    if (size >= 8) {
+        uint64_t differ = load_u64(a + size - 8) ^ load_u64(b + size - 8);
+        for (uint32_t at = 0; at + 8 < size; at += 8) {
+            differ |= load_u64(a + at) ^ load_u64(b + at);
+        }
+        return differ == 0;
+    }
+    if (size >= 4) {
+        return load_u32(a) == load_u32(b) && load_u32(a + size - 4) == load_u32(b + size - 4);
+    }
+    return size == 0 || (a[0] == b[0] && a[size / 2] == b[size / 2] && a[size - 1] == b[size - 1]);
+}
+
 /* Which bit of a chunk's `instruments` stands for the identifier with this id_hash. */
 static inline uint32_t zone_bit(uint64_t hash) {
     return (uint32_t)(hash >> 40) % COLUMNS_ZONE_BITS;

@@ -63,13 +63,12 @@ static tape_status grow_slots(columns *c, dictionary *d) {
     return TAPE_OK;
 }
 
-/* The text's first bytes as an entry has them; `id` is padded to whole words. */
 static bool text_is(const columns_text *entry, const char *id, uint32_t size) {
     if (entry->size != size) {
         return false;
     }
     const char *data = size <= COLUMNS_TEXT_INLINE_BYTES ? entry->inlined : entry->pointer;
-    return memcmp(data, id, size) == 0;
+    return bytes_equal(data, id, size);
 }
 
 /* Stores the text as entry `count`. */

@@ -136,7 +136,7 @@ static bool key_is(const column_table *t, uint64_t row, const chunk *k, uint64_t
             uint32_t size;
             const char *text = heap_text(other->heaps[f], packed[there], &size);
             if (size != (((const uint32_t *)k->arrays[f])[at] & COLUMNS_TEXT_SIZE_MAX) ||
-                memcmp(text, id, size) != 0) {
+                !bytes_equal(text, id, size)) {
                 return false;
             }
         } else if (((const uint64_t *)other->arrays[f])[there] != load_u64(id)) {
