@@ -398,7 +398,9 @@ static void open_polars(sql_setup *s) {
     }
     static const uint16_t tables[] = {TAPE_TABLE_TRADES, TAPE_TABLE_ORDERS, TAPE_TABLE_TICKS};
     for (size_t i = 0; i < BENCH_COUNT_OF(tables); i++) {
-        const char *path = bench_path(tape_table(tables[i])->name);
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s.parquet", tape_table(tables[i])->name);
+        const char *path = bench_path(name);
         duck_native_write_parquet(s->duck, tables[i], path);
         polars_read(s->polars, tape_table(tables[i])->name, path, true);
         bench_remove(path);
