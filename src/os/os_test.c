@@ -302,6 +302,26 @@ static void small_file_is_replaced_whole_and_leaves_nothing_else(void **state) {
 
 /* --- locks --- */
 
+static void adopted_file_has_its_place_and_leaves_the_other(void **state) {
+    (void)state;
+    assert_int_equal(os_dir_make(disk, at("a"), NULL), TAPE_OK);
+    os_file *file = open_ok("a/new", OS_WRITE | OS_CREATE);
+    write_ok(file, 0, "content", 7);
+    os_file_close(&file);
+    assert_int_equal(os_write_small(disk, at("old"), "before", 6, NULL), TAPE_OK);
+    assert_int_equal(os_file_adopt(disk, at("a/new"), at("old"), NULL), TAPE_OK);
+    char *text = NULL;
+    size_t size = 0;
+    os_stat stat;
+    assert_int_equal(os_read_small(disk, at("old"), &text, &size, NULL), TAPE_OK);
+    assert_string_equal(text, "content");
+    free(text);
+    assert_int_equal(os_path_stat(disk, at("a/new"), &stat, NULL), TAPE_NOT_FOUND);
+    assert_int_equal(os_file_adopt(disk, at("a/new"), at("old"), NULL), TAPE_NOT_FOUND);
+    assert_int_equal(os_remove(disk, at("old"), NULL), TAPE_OK);
+    assert_int_equal(os_dir_remove(disk, at("a"), NULL), TAPE_OK);
+}
+
 static void lock_excludes_another_process_and_names_it(void **state) {
     (void)state;
     int ready[2];
@@ -677,6 +697,7 @@ int main(void) {
         cmocka_unit_test(dir_list_is_in_byte_order),
         cmocka_unit_test(dir_operations_report_their_errors),
         cmocka_unit_test(small_file_is_replaced_whole_and_leaves_nothing_else),
+        cmocka_unit_test(adopted_file_has_its_place_and_leaves_the_other),
         cmocka_unit_test(lock_excludes_another_process_and_names_it),
         cmocka_unit_test(lock_excludes_its_own_process_until_released),
         cmocka_unit_test(shm_ring_is_seen_twice_in_a_row),

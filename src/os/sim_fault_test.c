@@ -333,8 +333,73 @@ static void entry_is_lost_despite_directory_sync(void **state) {
     assert_false(is_there("/s"));
 }
 
+/* What another program would have written. */
+static char *write_real_file(const char *dir, const uint8_t *data, size_t size) {
+    char *path = mem_printf("%s/real", dir);
+    os_file *file = NULL;
+    assert_int_equal(os_file_open(os_disk_linux(), path, OS_WRITE | OS_CREATE, &file, NULL),
+                     TAPE_OK);
+    assert_int_equal(os_file_write(file, 0, data, size, NULL), TAPE_OK);
+    os_file_close(&file);
+    return path;
+}
+
+static void adopted_file_is_whole_or_absent_wherever_the_power_fails(void **state) {
+    (void)state;
+    enum { SIZE = 600000 };
+    static uint8_t data[SIZE];
+    char dir[64];
+    const char *base = getenv("TMPDIR");
+    (void)snprintf(dir, sizeof dir, "%.40s/tape-adopt-XXXXXX", base != NULL ? base : "/tmp");
+    assert_non_null(mkdtemp(dir));
+    for (size_t i = 0; i < SIZE; i++) {
+        data[i] = (uint8_t)(i * 7 + i / 256);
+    }
+    size_t whole = 0;
+    bool done = false;
+    for (uint64_t step = 1; !done; step++) {
+        char *real = write_real_file(dir, data, SIZE);
+        os_sim *machine = os_sim_create(step);
+        os_disk *process = os_sim_process_start(machine);
+        char *at = mem_strdup(dir);
+        *strrchr(at, '/') = '\0';
+        tape_status parent = os_dir_make(process, at, NULL);
+        assert_int_equal(parent, TAPE_OK);
+        assert_int_equal(os_dir_make(process, dir, NULL), TAPE_OK);
+        os_sim_crash_at(machine, os_sim_steps(machine) + step);
+        tape_status status = os_file_adopt(process, real, "/f", NULL);
+        done = !os_sim_crash_reached(machine);
+        if (done) {
+            assert_int_equal(status, TAPE_OK);
+            os_sim_crash_at(machine, 0);
+            assert_int_equal(os_dir_sync(process, "/", NULL), TAPE_OK);
+            os_stat stat;
+            assert_int_equal(os_path_stat(os_disk_linux(), real, &stat, NULL), TAPE_NOT_FOUND);
+        } else {
+            assert_int_equal(status, TAPE_IO);
+        }
+        os_sim_power_loss(machine, NULL);
+        uint8_t *back = NULL;
+        size_t size = 0;
+        if (os_sim_read_raw(machine, "/f", OS_SIM_CACHED, &back, &size) == TAPE_OK) {
+            assert_int_equal(size, SIZE);
+            assert_memory_equal(back, data, SIZE);
+            free(back);
+            whole++;
+        } else {
+            assert_false(done);
+        }
+        os_sim_destroy(&machine);
+        free(real);
+        free(at);
+    }
+    assert_in_range(whole, 1, 2);
+    assert_int_equal(os_dir_remove(os_disk_linux(), dir, NULL), TAPE_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adopted_file_is_whole_or_absent_wherever_the_power_fails),
         SIM_TEST(fault_hits_the_nth_call_on_the_named_file),
         SIM_TEST(every_operation_can_fail),
         SIM_TEST(full_disk_takes_what_fits_and_recovers),
