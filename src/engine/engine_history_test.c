@@ -93,7 +93,7 @@ static void append_deal(tape *db, uint64_t n) {
     (void)snprintf(account.user_id, sizeof account.user_id, "u%llu",
                    (unsigned long long)(n % USERS));
     memcpy(trade.user_id, account.user_id, sizeof trade.user_id);
-    int64_t day = (int64_t)(n / 1000) - (n % 7 == 3);
+    int64_t day = (int64_t)(n / 1000 % 20) - (n % 7 == 3);
     trade.ts = account.ts = 1700000000 * NS_PER_SECOND + day * DAY_NS + (int64_t)n;
     tape_record records[2] = {TAPE_RECORD(TRADES, &trade), TAPE_RECORD(ACCOUNTS, &account)};
     tape_error error = {0};
