@@ -229,6 +229,10 @@ static tape_status apply_window(columns *c, const record_view *records, size_t c
     uint64_t failed_seq = UINT64_MAX;
     for (size_t n = 0; n < count; n++) {
         uint16_t id = records[n].table->id;
+        /* Each record is read field by field later on: ask for all of it now. */
+        for (uint32_t at = 0; at < records[n].size; at += CACHE_LINE_BYTES) {
+            __builtin_prefetch((const uint8_t *)records[n].payload + at);
+        }
         ASSERT(c->tables[id] != NULL);
         if (records[n].seq > c->tables[id]->added_seq) {
             views[id][counts[id]++] = &records[n];
