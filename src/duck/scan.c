@@ -94,15 +94,21 @@ static void bind_fail(duckdb_bind_info info, const char *function, const char *t
     free(line);
 }
 
+/* A parameter's text, NULL when it is NULL, which DuckDB would not survive being asked for. */
+static char *bound_text(duckdb_bind_info info, idx_t index) {
+    duckdb_value value = duckdb_bind_get_parameter(info, index);
+    char *text = duckdb_is_null_value(value) ? NULL : duckdb_get_varchar(value);
+    duckdb_destroy_value(&value);
+    return text;
+}
+
 const tape_table_info *duck_bound_table(duckdb_bind_info info, const char *function) {
-    duckdb_value value = duckdb_bind_get_parameter(info, 0);
-    char *name = duckdb_get_varchar(value);
+    char *name = bound_text(info, 0);
     const tape_table_info *table = name == NULL ? NULL : record_table_named(name);
     if (table == NULL) {
         bind_fail(info, function, "there is no such table");
     }
     duckdb_free(name);
-    duckdb_destroy_value(&value);
     return table;
 }
 
@@ -122,8 +128,7 @@ static bool mode_from_text(const char *text, const tape_table_info *table, scan_
 
 static void scan_bind_run(duckdb_bind_info info) {
     duck *d = duckdb_bind_get_extra_info(info);
-    duckdb_value value = duckdb_bind_get_parameter(info, 1);
-    char *text = duckdb_get_varchar(value);
+    char *text = bound_text(info, 1);
     const tape_table_info *table = duck_bound_table(info, "tape_scan");
     scan_mode mode = SCAN_ALL;
     if (table == NULL) {
@@ -151,7 +156,6 @@ static void scan_bind_run(duckdb_bind_info info) {
     duckdb_bind_set_cardinality(info, columns_rows(d->columns, table->id), false);
 out:
     duckdb_free(text);
-    duckdb_destroy_value(&value);
 }
 
 /* --- init --- */
