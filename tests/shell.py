@@ -26,6 +26,12 @@ def quit_shell(shell):
     assert shell.end() == 0
 
 
+def interrupt(shell):
+    shell.type("\x03")
+    shell.expect("^C")
+    return shell.expect("tape> ")
+
+
 def history_of(path):
     with open(path, encoding="utf-8") as file:
         return file.read().replace("\\040", " ").splitlines()[1:]
@@ -128,8 +134,7 @@ def read_runs_up_to_the_first_error(folder):
     shell.type(".read long.sql\r")
     shell.expect("one")
     time.sleep(0.3)
-    shell.type("\x03")
-    text = shell.expect("tape> ")
+    text = interrupt(shell)
     assert "tape: CANCELLED: long.sql line 2: " in text and "three" not in text, text
     quit_shell(shell)
 
@@ -162,11 +167,9 @@ def interrupts_stop_a_statement_alone(folder):
     shell = shell_of(folder, store_in(folder, 4))
     shell.type("SELECT 'forgotten\r")
     shell.expect("   -> ")
-    shell.type("\x03")
-    shell.expect("tape> ")
+    interrupt(shell)
     for _ in range(3):
-        shell.type("\x03")
-        shell.expect("tape> ")
+        interrupt(shell)
     for _ in range(2):
         shell.type(FOREVER + ";\r")
         time.sleep(0.4)
@@ -186,9 +189,7 @@ def interrupts_reach_an_owner_elsewhere(folder):
         shell = shell_of(folder, store)
         shell.type(FOREVER + ";\r")
         time.sleep(1)
-        shell.type("\x03")
-        shell.expect("CANCELLED")
-        shell.expect("tape> ")
+        assert "CANCELLED" in interrupt(shell)
         time.sleep(0.5)
         before = cpu_of(sim.pid)
         time.sleep(1)
@@ -277,8 +278,7 @@ def words_are_completed(folder):
         assert shell.ask("") == told, typed
     shell.type("SELECT bid\t\t")
     shell.expect("bid_price  bid_volume")
-    shell.type("\x03")
-    shell.expect("tape> ")
+    interrupt(shell)
     quit_shell(shell)
 
 
