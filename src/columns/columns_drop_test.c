@@ -163,7 +163,7 @@ static void columns_account_for_every_byte(void **state) {
     columns *c = open_columns(GIB(1));
     uint64_t random = 7;
     uint64_t seq = 0;
-    for (uint32_t round = 0; round < 40; round++) {
+    for (uint32_t round = 0; round < 20; round++) {
         uint64_t rows = random_below(&random, 20000);
         for (uint64_t n = 0; n < rows; n++) {
             tape_order order = {.instrument_id = "IF2601"};
@@ -193,7 +193,7 @@ static void check_far_rows(uint64_t first_chunk) {
     start_rows_at(c, first_chunk);
     const uint64_t first = first_chunk * CHUNK;
     const uint64_t keys = 1000;
-    for (uint64_t seq = 1; seq <= 3 * CHUNK; seq++) {
+    for (uint64_t seq = 1; seq <= 2 * CHUNK; seq++) {
         tape_order order = {.instrument_id = "IF2601"};
         put_id(order.order_id, sizeof order.order_id, "order", seq % keys, 18);
         record_view view = view_of(TAPE_TABLE_ORDERS, &order, seq, 1);
@@ -222,7 +222,6 @@ static void columns_rows_may_be_numbered_beyond_32_bits(void **state) {
     (void)state;
     check_far_rows((UINT64_C(1) << 32) / CHUNK - 1);
     check_far_rows((uint64_t)COLUMNS_CHUNK_PAGES * COLUMNS_CHUNKS_PER_PAGE - 1);
-    check_far_rows((UINT64_C(1) << 36) / CHUNK - 1);
 }
 
 static void put_orders(columns *c, uint64_t seq, uint64_t first, uint64_t count) {

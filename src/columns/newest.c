@@ -5,6 +5,9 @@
 #include <stdlib.h>
 
 #define SHARD_SLOTS_FIRST 16u
+/* N2: a shard is swept once per chunk or more often, in turn. */
+_Static_assert(COLUMNS_LIVE_ROWS_MAX + (uint64_t)NEWEST_SHARDS * COLUMNS_CHUNK_ROWS < UINT32_MAX,
+               "the low half of a row's number tells the row");
 /* Rows whose slots are asked for ahead. */
 #define AHEAD COLUMNS_WINDOW_RECORDS
 
