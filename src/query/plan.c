@@ -261,10 +261,10 @@ bool plan_value_of(plan_maker *maker, tree_node *node, plan_column column, plan_
     if (column != PLAN_TS) {
         return tree_is(class, "CONSTANT") && constant_of(maker, node, column, out);
     }
-    if (class == NULL || !is_constant(maker, node, &clock)) {
+    if (class == NULL || maker->plan->expression_count == PLAN_EXPRESSIONS_MAX ||
+        !is_constant(maker, node, &clock)) {
         return false;
     }
-    maker->plan->clock = maker->plan->clock || clock;
     *out = (plan_value){
         .kind = PLAN_VALUE_SQL,
         .clock = clock,
@@ -273,7 +273,9 @@ bool plan_value_of(plan_maker *maker, tree_node *node, plan_column column, plan_
             tree_is(tree_member(tree_member(tree_member(node, "value"), "type"), "id"), "VARCHAR"),
         .text = keep_text(maker, node->text, node->size),
         .size = node->size,
+        .index = maker->plan->expression_count,
     };
+    maker->plan->expressions[maker->plan->expression_count++] = out;
     return true;
 }
 
@@ -426,6 +428,7 @@ plan *plan_make(const char *sql, const char *tree_json, const plan_functions *fu
     p->sql_size = strlen(sql);
     p->sql = keep_text(&maker, sql, p->sql_size);
     p->keepable = true;
+    atomic_init(&p->holders, 1);
     if (!tree_parse(&t, tree_json, strlen(tree_json))) {
         open_all(&maker);
         p->params_named = true;
@@ -445,8 +448,13 @@ out:
     return p;
 }
 
-void plan_free(plan *p) {
-    if (p != NULL) {
+void plan_hold(plan *p) {
+    atomic_fetch_add_explicit(&p->holders, 1, memory_order_relaxed);
+}
+
+void plan_release(plan *p) {
+    if (p != NULL && atomic_fetch_sub_explicit(&p->holders, 1, memory_order_acq_rel) == 1) {
+        free(p->clock_sql);
         arena_deinit(&p->arena);
         free(p);
     }

@@ -7,6 +7,7 @@
 #define PLAN_INTERNAL_H
 
 #include "columns/columns.h"
+#include "query/arrow_internal.h"
 
 #include <tape/tape.h>
 
@@ -78,8 +79,9 @@ typedef enum plan_value_kind {
     PLAN_VALUE_TIME,  /* `ns` */
     PLAN_VALUE_TEXT,  /* `text`, `size` */
     PLAN_VALUE_PARAM, /* $`param` */
-    PLAN_VALUE_SQL,   /* an expression, `text`, that DuckDB evaluates; when the plan is made, or
-                         before each run if it looks at the clock (`clock`) */
+    PLAN_VALUE_SQL,   /* an expression, `text`, that DuckDB evaluates to a time: when the plan is
+                         made, or before each run if it looks at the clock (`clock`) */
+    PLAN_VALUE_NONE,  /* of no use */
 } plan_value_kind;
 
 typedef struct plan_value {
@@ -87,6 +89,7 @@ typedef struct plan_value {
     bool clock;
     bool literal; /* SQL: it is a text, which becomes a time by itself */
     unsigned param;
+    uint32_t index; /* SQL: in the plan's list */
     uint32_t size;
     const char *text;
     union {
@@ -131,26 +134,33 @@ typedef struct plan_reference {
 
 /* --- point --- */
 
+#define PLAN_POINT_COLUMNS_MAX 64u
+
 typedef struct plan_point {
     const tape_table_info *table;
     plan_value *key; /* SEQ, TEXT or PARAM, by key field */
     uint32_t column_count;
-    struct {
-        uint32_t field;
-        const char *name;
-    } columns[];
+    arrow_column *columns;
+    uint32_t *fields; /* of the columns */
 } plan_point;
 
 /* --- plans --- */
 
+/* Beyond these, expressions are of no use as values. */
+#define PLAN_EXPRESSIONS_MAX 32u
+
 typedef struct plan {
+    _Atomic uint32_t holders;
     arena arena; /* of all that follows */
     const char *sql;
     size_t sql_size;
-    uint32_t relations; /* bits of what is read; may be more than what is read */
+    bool explain, analyze; /* `sql` is EXPLAIN of what the plan is about */
+    uint32_t relations;    /* bits of what is read; may be more than what is read */
     plan_reference *references;
-    uint32_t open;        /* bits of relations with a reference that is not in the list */
-    bool clock;           /* a constraint looks at the clock */
+    uint32_t open; /* bits of relations with a reference that is not in the list */
+    plan_value *expressions[PLAN_EXPRESSIONS_MAX]; /* of the kind SQL */
+    uint32_t expression_count;
+    char *clock_sql;      /* gives the values of those that look at the clock; NULL: none does */
     bool keepable;        /* the same rows give the same result */
     bool params_named;    /* $name, not $1 */
     unsigned param_count; /* highest $n */
@@ -164,10 +174,53 @@ typedef struct plan_functions {
     size_t count;
 } plan_functions;
 
-/* `tree` is what admission got from DuckDB; it need not stay. Never fails: of what it cannot read,
- * the plan assumes the worst. Values of the kind SQL still have to be evaluated, if they do not
- * look at the clock: their text is DuckDB's JSON of an expression (plan_settle). */
+/* `tree_json` is what admission got from DuckDB; it need not stay. Never fails: of what it cannot
+ * read, the plan assumes the worst. The text of values of the kind SQL is DuckDB's JSON of an
+ * expression, until plan_settle. */
 plan *plan_make(const char *sql, const char *tree_json, const plan_functions *functions);
-void plan_free(plan *p);
+/* The maker is the first holder; the last one to let go frees it. */
+void plan_hold(plan *p);
+void plan_release(plan *p); /* NULL-safe */
+
+/* --- plans that are kept, by their text --- */
+
+#define PLAN_KEPT_TEXT_MAX KIB(8)
+#define PLAN_KEPT_BYTES_MAX KIB(64)
+
+typedef struct plans plans;
+plans *plans_create(void);
+void plans_close(plans **k); /* nobody may look any more */
+/* A plan that the caller then holds; NULL: none is kept. Any thread; takes no lock. */
+plan *plans_find(plans *k, const char *sql);
+/* Keeps a settled plan, unless it is large; may let go of another that was not used for long. */
+void plans_keep(plans *k, plan *p);
+
+/* --- hints: a plan's constraints with the values of one run --- */
+
+#define PLAN_BOUNDS_MAX 8u
+
+typedef struct plan_hint {
+    bool any;                  /* false: every row is of use */
+    uint64_t seq_min, seq_max; /* both included */
+    columns_hint hint;
+    columns_bound bounds[PLAN_BOUNDS_MAX];
+} plan_hint;
+
+typedef struct plan_hints {
+    arena arena; /* of the texts */
+    plan_hint tables[TAPE_TABLE_COUNT + 1];
+} plan_hints;
+
+/* What an expression that looks at the clock came to. */
+typedef struct plan_moment {
+    bool known;
+    int64_t ns;
+} plan_moment;
+
+/* `moments` has one entry per expression of the plan; those that do not look at the clock do not
+ * count. A value that cannot be used makes its constraint no constraint. */
+void plan_hints_init(plan_hints *out, const plan *p, const tape_value *params, size_t param_count,
+                     const plan_moment *moments);
+void plan_hints_deinit(plan_hints *h);
 
 #endif

@@ -10,8 +10,6 @@
 
 #include <strings.h>
 
-#define COLUMNS_MAX 256u
-
 static const tape_field_info *field_of(const tape_table_info *table, const tree_node *from,
                                        const tree_node *ref) {
     const tree_node *names = tree_member(ref, "column_names");
@@ -99,6 +97,21 @@ static bool take_key(plan_maker *maker, const tree_node *from, const tree_node *
 
 /* --- the columns --- */
 
+static arrow_kind kind_of(const tape_field_info *field) {
+    switch (field->kind) {
+    case TAPE_FIELD_U64:
+        return ARROW_U64;
+    case TAPE_FIELD_TIME:
+        return ARROW_TIME;
+    case TAPE_FIELD_F64:
+        return ARROW_F64;
+    case TAPE_FIELD_ENUM:
+    case TAPE_FIELD_ID:
+        break;
+    }
+    return ARROW_TEXT;
+}
+
 static bool add_column(plan_maker *maker, plan_point *point, const tape_field_info *field,
                        const tree_node *alias) {
     const char *name = field->name;
@@ -110,14 +123,9 @@ static bool add_column(plan_maker *maker, plan_point *point, const tape_field_in
             return false;
         }
     }
-    /* Of columns with one name, DuckDB renames some. */
-    for (uint32_t n = 0; n < point->column_count; n++) {
-        if (strcasecmp(point->columns[n].name, name) == 0) {
-            return false;
-        }
-    }
-    point->columns[point->column_count].field = (uint32_t)(field - point->table->fields);
-    point->columns[point->column_count++].name = name;
+    point->fields[point->column_count] = (uint32_t)(field - point->table->fields);
+    point->columns[point->column_count++] =
+        (arrow_column){.name = name, .kind = kind_of(field), .elements = field->count};
     return true;
 }
 
@@ -142,8 +150,7 @@ static bool take_columns(plan_maker *maker, const tree_node *from, const tree_no
                          plan_point *point) {
     for (const tree_node *n = list == NULL ? NULL : list->first; n != NULL; n = n->next) {
         if (tree_is(tree_member(n, "class"), "STAR")) {
-            bool good = is_plain_star(n, from) &&
-                        point->column_count + point->table->field_count <= COLUMNS_MAX;
+            bool good = is_plain_star(n, from);
             for (uint32_t f = 0; good && f < point->table->field_count; f++) {
                 good = add_column(maker, point, &point->table->fields[f], NULL);
             }
@@ -153,12 +160,20 @@ static bool take_columns(plan_maker *maker, const tree_node *from, const tree_no
             continue;
         }
         const tape_field_info *field = field_of(point->table, from, n);
-        if (field == NULL || point->column_count == COLUMNS_MAX ||
-            !add_column(maker, point, field, tree_member(n, "alias"))) {
+        if (field == NULL || !add_column(maker, point, field, tree_member(n, "alias"))) {
             return false;
         }
     }
     return point->column_count > 0;
+}
+
+/* The columns there are at most. */
+static size_t room_for(const tree_node *list, const tape_table_info *table) {
+    size_t room = 0;
+    for (const tree_node *n = list == NULL ? NULL : list->first; n != NULL; n = n->next) {
+        room += tree_is(tree_member(n, "class"), "STAR") ? table->field_count : 1;
+    }
+    return room;
 }
 
 plan_point *plan_take_point(plan_maker *maker, const tree_node *statement) {
@@ -174,9 +189,15 @@ plan_point *plan_take_point(plan_maker *maker, const tree_node *statement) {
     if (relation == 0 || plan_relation_is_history(relation) || maker->plan->params_named) {
         return NULL;
     }
-    plan_point *point = plan_alloc(maker, sizeof *point + COLUMNS_MAX * sizeof point->columns[0]);
+    plan_point *point = plan_alloc(maker, sizeof *point);
     point->table = record_table((uint16_t)relation);
     point->key = plan_alloc(maker, point->table->key_count * sizeof *point->key);
+    size_t room = room_for(tree_member(select, "select_list"), point->table);
+    if (room > PLAN_POINT_COLUMNS_MAX) {
+        return NULL;
+    }
+    point->columns = plan_alloc(maker, room * sizeof *point->columns);
+    point->fields = plan_alloc(maker, room * sizeof *point->fields);
     if (!take_key(maker, from, where, point) ||
         !take_columns(maker, from, tree_member(select, "select_list"), point)) {
         return NULL;

@@ -59,6 +59,13 @@ char *schema_hot(unsigned relation);
 
 struct session;
 struct waiter;
+struct results;
+
+/* Names for plan_functions; replaced, never changed. */
+typedef struct function_names {
+    struct function_names *older;
+    plan_functions functions;
+} function_names;
 
 /* A function of the user's. */
 typedef struct added_function {
@@ -83,7 +90,9 @@ struct query {
     size_t added_count;
     bool broken, closing;
     os_thread *watchdog; /* NULL until the first statement that is watched */
-    plan_functions functions;
+    plans *plans;
+    struct results *results;         /* NULL: none are kept */
+    _Atomic(function_names *) names; /* the newest of a list; older ones may be in use */
     _Atomic uint64_t statements, from_store, from_cache;
 };
 
@@ -100,6 +109,12 @@ typedef struct prepared {
     uint64_t used;                  /* the session's count of statements when it ran last */
 } prepared;
 
+/* What a statement reads of a relation, for EXPLAIN. */
+typedef struct reading {
+    archive_pruning archive;
+    uint64_t hot_rows;
+} reading;
+
 typedef struct session {
     struct session *next;
     duck_session *duck;
@@ -114,11 +129,17 @@ typedef struct session {
     /* Of the thread that has the session. */
     columns_pin *pin;
     archive_view *view;
+    plan_hints hints;    /* of the running statement, when `hinted` */
+    bool hinted;         /* DuckDB's session was given some of them */
+    bool in_transaction; /* so that the clock stands still from the hints on */
+    reading readings[PLAN_RELATIONS];
     char *texts[PLAN_RELATIONS]; /* as the variables are set; NULL: not yet */
     uint64_t text_hashes[PLAN_RELATIONS];
     prepared statements[STATEMENTS_KEPT];
-    uint64_t count; /* of statements */
-    bool spoilt;    /* closed instead of kept */
+    duck_statement *once;  /* one that is too long to be kept */
+    uint64_t view_version; /* of the archive, when the prepared ones were */
+    uint64_t count;        /* of statements */
+    bool spoilt;           /* closed instead of kept */
 } session;
 
 /* A session for one statement. Waits for a turn in order of arrival, until the deadline (TIMEOUT)
@@ -133,20 +154,89 @@ void session_release(query *q, session *s);
 tape_status session_failed(query *q, session *s, tape_status status, int64_t timeout_ns,
                            tape_error *error);
 
-/* --- statements by DuckDB --- */
+/* With the mutex held: that DuckDB is open. */
+tape_status session_ensure_database(query *q, tape_error *error) TAPE_CHECKED;
 
-/* Runs a statement in a session that stays the caller's when it fails, and the result's until it is
- * closed otherwise. `explain`: the plan is of what is explained. */
+/* --- functions --- */
+
+void functions_init(query *q);
+void functions_free(query *q);
+/* With the mutex held, for a DuckDB that was just opened. */
+tape_status functions_restore(query *q, duck_session *s, tape_error *error) TAPE_CHECKED;
+
+/* --- ways to an answer --- */
+
+/* From the store. *leave: it is DuckDB's to answer, nothing was done. */
+tape_status point_run(query *q, plan *p, uint64_t seq, const tape_query_options *options,
+                      struct ArrowArrayStream *out, bool *leave, tape_error *error) TAPE_CHECKED;
+
+/* Returns once the columns have reached `seq`; asks the caller meanwhile. */
+tape_status query_reach(query *q, uint64_t seq, const tape_query_options *options,
+                        int64_t deadline_ns, tape_error *error) TAPE_CHECKED;
+
+/* Values of expressions of a new plan that do not look at the clock; SQL of those that do. */
+void plan_settle(plan *p, duck_session *s);
+/* Values of those that do, now; `out` has PLAN_EXPRESSIONS_MAX. */
+void plan_moments(const plan *p, duck_session *s, plan_moment *out);
+
+/* By DuckDB, in a session that stays the caller's. After success the result is read and closed,
+ * and then, in any case but an error of this call, statement_end is called. */
 tape_status statement_start(query *q, session *s, const plan *p, uint64_t seq,
                             const tape_query_options *options, int64_t deadline_ns,
                             duck_result **out, tape_error *error) TAPE_CHECKED;
-/* After the result is closed: lets go what the statement kept from changing. */
+/* Lets go what the statement kept from changing. */
 void statement_end(session *s);
 
-/* --- streams --- */
+/* --- kept results --- */
 
-/* The stream takes session and result over. */
-void stream_open(query *q, session *s, duck_result *result, int64_t timeout_ns,
-                 struct ArrowArrayStream *out);
+typedef struct results results;         /* all of them */
+typedef struct kept_result kept_result; /* one, counted; does not change once it is complete */
+typedef struct result_key {
+    const plan *plan;
+    const tape_value *params;
+    size_t param_count;
+} result_key;
+
+results *results_create(uint64_t bytes_max);
+void results_close(results **r);
+/* A result that is the same at `seq`, held; NULL: there is none. `pin` and `view` (which may be
+ * NULL) were opened in this order, and the columns have reached `seq`. */
+kept_result *results_find(results *r, const result_key *key, uint64_t seq, const columns *c,
+                          const columns_pin *pin, const archive_view *view);
+/* Begins one for what a statement gives that runs with this pin and view; NULL: not worth it. */
+kept_result *results_begin(results *r, const result_key *key, uint64_t seq, const columns *c,
+                           const columns_pin *pin, const archive_view *view);
+/* Takes a batch over and gives one of the same values in its place. False, with `batch` as it was:
+ * it has become too large, and is gone (*k is NULL). */
+bool results_add(results *r, kept_result **k, const struct ArrowSchema *schema,
+                 struct ArrowArray *batch);
+/* It is complete: keeps it, lets others go. */
+void results_end(results *r, kept_result **k, const struct ArrowSchema *schema);
+void kept_result_release(kept_result **k); /* NULL-safe */
+/* Takes the holder's part over. */
+void kept_result_stream(kept_result *k, struct ArrowArrayStream *out);
+
+/* --- EXPLAIN --- */
+
+/* The answer to EXPLAIN of a statement that is answered from the store. */
+tape_status explain_point(query *q, plan *p, uint64_t seq, const tape_query_options *options,
+                          struct ArrowArrayStream *out, bool *leave,
+                          tape_error *error) TAPE_CHECKED;
+/* The row that comes before DuckDB's own. */
+void explain_route(const session *s, const plan *p, uint64_t seq, struct ArrowArray *out);
+
+/* --- streams of DuckDB's results --- */
+
+typedef struct stream_start {
+    query *query;
+    session *session;
+    duck_result *result;
+    int64_t timeout_ns;
+    struct ArrowArray head; /* comes first; release NULL: nothing */
+    kept_result *keep;      /* NULL: it is not kept */
+} stream_start;
+
+/* The stream takes all of it over. */
+void stream_open(const stream_start *start, struct ArrowArrayStream *out);
 
 #endif

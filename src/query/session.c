@@ -1,4 +1,4 @@
-/* Sessions: DuckDB, its connections, the queue for them, the watchdog, functions of the user's.
+/* Sessions: DuckDB, its connections, the queue for them, the watchdog.
  *
  * Invariants
  *  Q1 A session runs one statement at a time and sees one seq during it.
@@ -59,6 +59,9 @@ tape_status query_open(query **out, const query_options *options, tape_error *er
     q->options = *options;
     q->temp_dir = options->temp_dir == NULL ? NULL : mem_strdup(options->temp_dir);
     q->archive_dir = options->archive_dir == NULL ? NULL : mem_strdup(options->archive_dir);
+    q->plans = plans_create();
+    q->results = options->cache_bytes == 0 ? NULL : results_create(options->cache_bytes);
+    functions_init(q);
     q->running_max = options->running_max > 0 ? options->running_max
                                               : RUNNING_PER_CORE * (uint32_t)os_cpu_count();
     *out = q;
@@ -66,6 +69,7 @@ tape_status query_open(query **out, const query_options *options, tape_error *er
 }
 
 static void session_close(session *s) {
+    duck_statement_close(&s->once);
     for (size_t n = 0; n < STATEMENTS_KEPT; n++) {
         duck_statement_close(&s->statements[n].statement);
         free(s->statements[n].sql);
@@ -113,15 +117,12 @@ void query_close(query **handle) {
     }
     (void)pthread_cond_destroy(&q->wake);
     (void)pthread_mutex_destroy(&q->mutex);
-    free(q->added);
+    plans_close(&q->plans);
+    results_close(&q->results);
+    functions_free(q);
     free(q->temp_dir);
     free(q->archive_dir);
     free(q);
-}
-
-static tape_status add_to_database(duck *d, const added_function *f, tape_error *error) {
-    return f->function != NULL ? duck_add_function(d, f->function, error)
-                               : duck_add_aggregate(d, f->aggregate, error);
 }
 
 /* With the mutex held. */
@@ -149,8 +150,8 @@ static tape_status open_database(query *q, tape_error *error) {
     if (status == TAPE_OK) {
         status = admit_list_functions(s, &q->forbidden, error);
     }
-    for (size_t n = 0; n < q->added_count && status == TAPE_OK; n++) {
-        status = add_to_database(q->duck, &q->added[n], error);
+    if (status == TAPE_OK) {
+        status = functions_restore(q, s, error);
     }
     duck_session_close(&s);
     if (status != TAPE_OK) {
@@ -159,34 +160,11 @@ static tape_status open_database(query *q, tape_error *error) {
     return status;
 }
 
-/* With the mutex held. */
-static tape_status ensure_database(query *q, tape_error *error) {
+tape_status session_ensure_database(query *q, tape_error *error) {
     if (q->broken && q->running == NULL) {
         close_database(q);
     }
     return q->duck == NULL ? open_database(q, error) : TAPE_OK;
-}
-
-static tape_status add_function(query *q, added_function f, tape_error *error) {
-    (void)pthread_mutex_lock(&q->mutex);
-    tape_status status = ensure_database(q, error);
-    if (status == TAPE_OK) {
-        status = add_to_database(q->duck, &f, error);
-    }
-    if (status == TAPE_OK) {
-        q->added = mem_realloc(q->added, (q->added_count + 1) * sizeof *q->added);
-        q->added[q->added_count++] = f;
-    }
-    (void)pthread_mutex_unlock(&q->mutex);
-    return status;
-}
-
-tape_status query_add_function(query *q, const tape_function *function, tape_error *error) {
-    return add_function(q, (added_function){.function = function}, error);
-}
-
-tape_status query_add_aggregate(query *q, const tape_aggregate *aggregate, tape_error *error) {
-    return add_function(q, (added_function){.aggregate = aggregate}, error);
 }
 
 void query_stats_read(query *q, query_stats *out) {
@@ -341,7 +319,7 @@ static void return_turn(query *q) {
 /* With the mutex held. */
 static tape_status take_session(query *q, session **out, tape_error *error) {
     *out = NULL;
-    tape_status status = ensure_database(q, error);
+    tape_status status = session_ensure_database(q, error);
     if (status != TAPE_OK) {
         return status;
     }

@@ -16,6 +16,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* While a statement waits for the columns, its caller is asked this often whether to go on. */
+#define REACH_ASK_NS INT64_C(50000000)
+
 /* --- the relations' texts --- */
 
 static uint64_t hash_text(const char *text) {
@@ -27,14 +30,15 @@ static uint64_t hash_text(const char *text) {
     return hash;
 }
 
-static char *relation_text(const session *s, unsigned relation, uint64_t seq,
-                           const columns_hint *hint, bool archived, archive_pruning *pruning) {
+/* The SELECT that gives a relation. What has to be newer than the archive is in the columns. */
+static char *relation_text(session *s, unsigned relation, uint64_t seq) {
     const tape_table_info *table = record_table(plan_relation_table(relation));
+    const plan_hint *h = &s->hints.tables[table->id];
     bool versions = plan_relation_is_history(relation) || table->kind == TAPE_KIND_EVENT;
     buffer sql = {0};
-    bool any = archived && s->view != NULL &&
+    bool any = s->view != NULL && !(h->any && h->seq_min > archive_view_seq(s->view)) &&
                archive_view_sql(s->view, table, versions ? ARCHIVE_VERSIONS : ARCHIVE_NEWEST, seq,
-                                hint, &sql, pruning);
+                                h->any ? &h->hint : NULL, &sql, &s->readings[relation].archive);
     char *hot = schema_hot(relation);
     if (any) {
         buffer_append_text(&sql, " UNION ALL ");
@@ -93,12 +97,55 @@ static tape_status check_history(const session *s, const plan *p, uint64_t seq, 
     return TAPE_OK;
 }
 
-static tape_status see(query *q, session *s, const plan *p, uint64_t seq, int64_t deadline_ns,
-                       tape_error *error) {
-    tape_status status = TAPE_OK;
-    if (q->options.reach != NULL) {
-        status = q->options.reach(q->options.context, seq, deadline_ns, error);
+tape_status query_reach(query *q, uint64_t seq, const tape_query_options *options,
+                        int64_t deadline_ns, tape_error *error) {
+    if (q->options.reach == NULL) {
+        return TAPE_OK;
     }
+    for (;;) {
+        int64_t until_ns = options->cancelled == NULL ? INT64_MAX : clock_deadline_ns(REACH_ASK_NS);
+        until_ns = until_ns < deadline_ns ? until_ns : deadline_ns;
+        tape_status status = q->options.reach(q->options.context, seq, until_ns, error);
+        if (status != TAPE_TIMEOUT || until_ns == deadline_ns) {
+            return status;
+        }
+        if (options->cancelled(options->cancel_context)) {
+            return error_set(error, TAPE_CANCELLED, "the statement was cancelled");
+        }
+    }
+}
+
+/* From here on the clock stands still, so that what hints were taken from is what the statement
+ * compares with. */
+static tape_status take_hints(session *s, const plan *p, const tape_query_options *options,
+                              tape_error *error) {
+    plan_moment moments[PLAN_EXPRESSIONS_MAX] = {0};
+    tape_status status = TAPE_OK;
+    if (p->clock_sql != NULL) {
+        status = duck_session_run(s->duck, "BEGIN TRANSACTION READ ONLY", error);
+        s->in_transaction = status == TAPE_OK;
+        if (status == TAPE_OK) {
+            plan_moments(p, s->duck, moments);
+        }
+    }
+    if (status == TAPE_OK) {
+        plan_hints_init(&s->hints, p, options->params, options->param_count, moments);
+        s->hinted = true;
+    }
+    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT && status == TAPE_OK; id++) {
+        const plan_hint *h = &s->hints.tables[id];
+        duck_session_hint(s->duck, id, h->any ? &h->hint : NULL);
+    }
+    return status;
+}
+
+static uint64_t hot_rows(const columns *c, uint16_t table, uint64_t after, uint64_t seq) {
+    return seq <= after ? 0 : columns_row_after(c, table, seq) - columns_row_after(c, table, after);
+}
+
+static tape_status see(query *q, session *s, const plan *p, uint64_t seq,
+                       const tape_query_options *options, int64_t deadline_ns, tape_error *error) {
+    tape_status status = query_reach(q, seq, options, deadline_ns, error);
     if (status != TAPE_OK) {
         return status;
     }
@@ -110,15 +157,36 @@ static tape_status see(query *q, session *s, const plan *p, uint64_t seq, int64_
     }
     duck_session_see(s->duck, after, seq);
     status = check_history(s, p, seq, error);
+    if (status == TAPE_OK) {
+        status = take_hints(s, p, options, error);
+    }
     for (unsigned r = 1; r < PLAN_RELATIONS && status == TAPE_OK; r++) {
         if ((p->relations & PLAN_RELATION_BIT(r)) != 0) {
-            status = set_text(s, r, relation_text(s, r, seq, NULL, true, NULL), error);
+            s->readings[r] = (reading){0};
+            status = set_text(s, r, relation_text(s, r, seq), error);
+            if (p->explain) {
+                s->readings[r].hot_rows =
+                    hot_rows(q->options.columns, plan_relation_table(r), after, seq);
+            }
         }
     }
     return status;
 }
 
 void statement_end(session *s) {
+    tape_error error;
+    duck_statement_close(&s->once);
+    if (s->in_transaction && duck_session_run(s->duck, "ROLLBACK", &error) != TAPE_OK) {
+        s->spoilt = true;
+    }
+    s->in_transaction = false;
+    if (s->hinted) {
+        for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
+            duck_session_hint(s->duck, id, NULL);
+        }
+        plan_hints_deinit(&s->hints);
+        s->hinted = false;
+    }
     archive_view_close(&s->view);
     columns_pin_close(&s->pin);
 }
@@ -134,9 +202,32 @@ static bool is_current(const session *s, const prepared *p) {
     return true;
 }
 
+/* What was prepared over other files holds them open. */
+static void forget_old_views(session *s) {
+    uint64_t version = s->view == NULL ? 0 : archive_view_version(s->view);
+    if (s->view == NULL || version == s->view_version) {
+        return;
+    }
+    s->view_version = version;
+    for (size_t n = 0; n < STATEMENTS_KEPT; n++) {
+        prepared *kept = &s->statements[n];
+        if (kept->relations != 0) {
+            duck_statement_close(&kept->statement);
+            free(kept->sql);
+            *kept = (prepared){0};
+        }
+    }
+}
+
 static tape_status find_prepared(session *s, const plan *p, duck_statement **out,
                                  tape_error *error) {
     prepared *oldest = &s->statements[0];
+    forget_old_views(s);
+    if (p->sql_size > PLAN_KEPT_TEXT_MAX) {
+        tape_status status = duck_statement_prepare(s->duck, p->sql, &s->once, error);
+        *out = s->once;
+        return status;
+    }
     for (size_t n = 0; n < STATEMENTS_KEPT; n++) {
         prepared *kept = &s->statements[n];
         if (kept->statement != NULL && strcmp(kept->sql, p->sql) == 0 && is_current(s, kept)) {
@@ -168,7 +259,7 @@ tape_status statement_start(query *q, session *s, const plan *p, uint64_t seq,
     tape_status status = set_first_texts(s, error);
     s->count++;
     if (status == TAPE_OK && p->relations != 0) {
-        status = see(q, s, p, seq, deadline_ns, error);
+        status = see(q, s, p, seq, options, deadline_ns, error);
     }
     if (status == TAPE_OK) {
         status = find_prepared(s, p, &statement, error);
