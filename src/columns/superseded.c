@@ -213,6 +213,9 @@ static bool map_put(columns *c, superseded_map *map, uint64_t seq, uint64_t by) 
     }
     table_put(atomic_load_explicit(&map->shards[shard], memory_order_relaxed), seq, by);
     map->counts[shard]++;
+    if (by > atomic_load_explicit(&map->last_by, memory_order_relaxed)) {
+        atomic_store_explicit(&map->last_by, by, memory_order_relaxed);
+    }
     page_set(page, seq);
     return true;
 }
@@ -407,7 +410,9 @@ void columns_archived_newest(const columns *c, uint16_t table, const uint64_t *s
             number = seqs[i] / SUPERSEDED_PAGE_BITS;
             page = page_of(map, seqs[i]);
         }
-        newest[i] = !page_has(page, seqs[i]) || map_find(map, seqs[i]) > at;
+        newest[i] = !page_has(page, seqs[i]) ||
+                    (atomic_load_explicit(&map->last_by, memory_order_relaxed) > at &&
+                     map_find(map, seqs[i]) > at);
     }
 }
 
