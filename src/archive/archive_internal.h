@@ -135,10 +135,10 @@ tape_status archive_watch_check(const archive_edit *e, tape_error *error) TAPE_C
 
 /* --- write.c: one file --- */
 /* Writes the rows of `select` (which gives the columns of `info`'s table and kind in order) as one
- * file, or as several by seq when there are more than file_rows_max; info has table, kind, day and
- * schema version. `expected`: how many rows there are; FAILED when it turns out otherwise. */
+ * file, or as several by seq when there are more than `max`; info has table, kind, day and schema
+ * version. `expected`: how many rows there are; FAILED when it turns out otherwise. */
 tape_status archive_write_rows(archive_edit *e, const archive_file_info *info, const char *select,
-                               uint64_t expected, tape_error *error) TAPE_CHECKED;
+                               uint64_t expected, uint64_t max, tape_error *error) TAPE_CHECKED;
 /* Size and hash of a file's bytes. */
 tape_status archive_hash_file(const archive *a, const char *path, uint64_t *size, uint64_t *xxh3,
                               bool (*go_on)(void *context, uint64_t bytes), void *context,

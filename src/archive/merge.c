@@ -1,8 +1,8 @@
 /* merge.c: files put together, and superseded rows moved out of `current` files.
  *
- * Of one table and day, files of about one size become one, or a few of file_rows_max rows: those
- * below half of it when there are eight, the smallest eighth of them first, and so on, so that a
- * row is written again a few times at most, however many files it passes through.
+ * Of one table and day, files of about one size become one, when there are eight that have at most
+ * an eighth of file_rows_max, or a 64th, or ...; the smallest first. So a row is written again a
+ * few times at most, however many files it passes through, and what is large already stays.
  *
  * A merge of `current` files leaves the newest rows there and writes the others as `past`, with
  * what superseded them up to the archive's seq; their pairs leave the `superseded` files.
@@ -96,7 +96,8 @@ static tape_status write(merge *m, archive_kind kind, int32_t day, buffer *sql, 
                               .day = day};
     buffer_end(sql);
     archive_watch_step(m->e, m->done, rows, m->total);
-    tape_status status = archive_write_rows(m->e, &info, (const char *)sql->data, rows, error);
+    tape_status status = archive_write_rows(m->e, &info, (const char *)sql->data, rows,
+                                            m->e->a->options.file_rows_max, error);
     m->done += rows;
     return status;
 }
@@ -305,7 +306,7 @@ static size_t smaller(archive_file *const *files, size_t count, uint64_t rows, a
 /* Of the files of one table, kind and day: those of the lowest tier that has enough; 0: none. */
 static uint64_t wanted_tier(const archive *a, archive_file *const *files, size_t count) {
     uint64_t tier = 0;
-    uint64_t rows = a->options.file_rows_max / 2;
+    uint64_t rows = a->options.file_rows_max / TIER_FACTOR;
     for (; count >= SMALL_FILES_MIN && rows > 0; rows /= TIER_FACTOR) {
         if (smaller(files, count, rows, NULL) < SMALL_FILES_MIN) {
             break;

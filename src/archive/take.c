@@ -73,6 +73,15 @@ static tape_status find_days(const archive_edit *e, const char *from, days *out,
     return TAPE_OK;
 }
 
+/* Rows that are sorted at once: as many as there is memory for, going by twice the struct's size.
+ */
+static uint64_t rows_max(const archive *a, const tape_table_info *table) {
+    uint64_t fit = a->options.memory_bytes / (2 * table->size_bytes);
+    uint64_t most = a->options.file_rows_max;
+    fit = fit < ARCHIVE_ROW_GROUP_ROWS ? ARCHIVE_ROW_GROUP_ROWS : fit;
+    return fit < most ? fit : most;
+}
+
 /* The rows of a table that tape_scan gives as `what`, as files of `kind`, one or more per day. */
 static tape_status take_rows(archive_edit *e, const tape_table_info *table, archive_kind kind,
                              const char *what, uint64_t *done, uint64_t total, tape_error *error) {
@@ -96,7 +105,8 @@ static tape_status take_rows(archive_edit *e, const tape_table_info *table, arch
         buffer_end(&sql);
         archive_watch_step(e, *done, found.days[i].rows, total);
         duck_session_hint(e->session, table->id, &hint);
-        status = archive_write_rows(e, &info, (const char *)sql.data, found.days[i].rows, error);
+        status = archive_write_rows(e, &info, (const char *)sql.data, found.days[i].rows,
+                                    rows_max(e->a, table), error);
         duck_session_hint(e->session, table->id, NULL);
         *done += found.days[i].rows;
         buffer_deinit(&sql);
@@ -122,7 +132,8 @@ static tape_status take_superseded(archive_edit *e, const tape_table_info *table
     char *pairs = mem_printf("SELECT seq, superseded_by %s", from);
     tape_status status = archive_run_integers(e->session, count, &rows, 1, error);
     if (status == TAPE_OK && rows > 0) {
-        status = archive_write_rows(e, &info, pairs, (uint64_t)rows, error);
+        status =
+            archive_write_rows(e, &info, pairs, (uint64_t)rows, e->a->options.file_rows_max, error);
     }
     free(pairs);
     free(count);

@@ -261,8 +261,7 @@ static tape_status find_cuts(const archive_edit *e, const char *select, uint64_t
 }
 
 tape_status archive_write_rows(archive_edit *e, const archive_file_info *info, const char *select,
-                               uint64_t expected, tape_error *error) {
-    uint64_t max = e->a->options.file_rows_max;
+                               uint64_t expected, uint64_t max, tape_error *error) {
     uint64_t parts = expected / max + (expected % max != 0);
     buffer cuts = {0};
     uint64_t written = 0;
