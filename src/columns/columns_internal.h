@@ -182,7 +182,7 @@ typedef struct superseded_map {
     _Atomic(superseded_root *) root; /* bits: seqs that have been superseded */
     _Atomic(superseded_table *) shards[SUPERSEDED_SHARDS];
     uint32_t counts[SUPERSEDED_SHARDS];
-    _Atomic uint64_t last_by; /* no pair has a later `by` */
+    _Atomic uint64_t last_by;  /* no pair has a later `by` */
     columns_superseded *pairs; /* the same in the order of `by` */
     uint64_t pair_count, pair_capacity;
 } superseded_map;
