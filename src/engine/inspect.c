@@ -37,8 +37,8 @@ static void stats_of_store(tape_stats *out, const store_stats *ss) {
 }
 
 /* Rows of the archive and of the columns after it: both as of one view, so that none counts twice.
- */
-static void stats_of_sql(tape *db, tape_stats *out) {
+ * Whether there are columns. */
+static bool stats_of_sql(tape *db, tape_stats *out) {
     archive_stats as;
     if (atomic_load_explicit(&db->query_live, memory_order_acquire)) {
         query_stats qs;
@@ -63,7 +63,6 @@ static void stats_of_sql(tape *db, tape_stats *out) {
     if (live) {
         out->queryable = columns_seq(db->columns);
         out->columns_bytes = columns_bytes(db->columns);
-        out->columns_lag = out->written > out->queryable ? out->written - out->queryable : 0;
         out->columns_lag_ns = atomic_load_explicit(&db->columns_lag_ns, memory_order_relaxed);
         for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
             out->rows[id] = as.rows[id] + columns_row_after(db->columns, id, out->queryable) -
@@ -71,6 +70,7 @@ static void stats_of_sql(tape *db, tape_stats *out) {
         }
     }
     columns_pin_close(&pin);
+    return live;
 }
 
 tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out, tape_error *error) {
@@ -87,10 +87,13 @@ tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out, tape
     }
     journal_stats_read(db->journal, &js);
     store_stats_read(db->store, &ss);
-    stats.durable = journal_seq(db->journal, TAPE_DURABLE);
-    stats.committed = journal_seq(db->journal, TAPE_COMMITTED);
-    stats.written = journal_seq(db->journal, TAPE_WRITTEN);
+    /* Who follows is read before whom it follows, so that none seems to be ahead. */
+    bool live = stats_of_sql(db, &stats);
     stats.applied = cursor_seq(&db->store_cursor);
+    stats.committed = journal_seq(db->journal, TAPE_COMMITTED);
+    stats.durable = journal_seq(db->journal, TAPE_DURABLE);
+    stats.written = journal_seq(db->journal, TAPE_WRITTEN);
+    stats.columns_lag = live ? stats.written - stats.queryable : 0;
     stats.oldest = journal_oldest_seq(db->journal);
     stats.epoch = js.epoch;
     stats.journal_bytes = js.segment_bytes;
@@ -98,7 +101,6 @@ tape_status tape_stats_read(tape *db, bool wait_queryable, tape_stats *out, tape
     stats_of_store(&stats, &ss);
     /* The archive's own pin is no view. */
     stats.views -= stats.views > 0 && archive_seq(db->archive) > 0;
-    stats_of_sql(db, &stats);
     stats.sync_floor_ns = js.sync_floor_ns;
     memcpy(stats.sync_method, js.sync_method, sizeof stats.sync_method);
     stats.busy = js.busy;
