@@ -102,26 +102,38 @@ tape_status cli_write_parquet(cli *c, struct ArrowArrayStream *stream, tape_erro
 
 /* The bar of a statement, and its stream, watched for the first batch. */
 typedef struct sql_bar {
-    pthread_mutex_t lock; /* covers the two below */
+    pthread_mutex_t lock; /* covers the next three */
     progress line;
-    double share;
+    double share; /* the largest told; 0: none yet */
     bool ended;
     bool stays; /* rows go elsewhere than progress: it may be shown to the end */
     struct ArrowArrayStream inner;
 } sql_bar;
 
-static void show_share(void *context, double share) {
-    sql_bar *bar = context;
+/* Nobody waits for the lock here: whoever ends the bar may wait for the terminal. */
+static void show_bar(sql_bar *bar, double share) {
     char shown[48];
     if (pthread_mutex_trylock(&bar->lock) != 0) {
-        return; /* whoever ends it may wait for the terminal */
+        return;
     }
     bar->share = share > bar->share ? share : bar->share;
     if (!bar->ended && progress_due(&bar->line)) {
-        progress_show(&bar->line, "%s  %.1f s", progress_bar(bar->share, shown),
+        progress_show(&bar->line, "%s  %.1f s",
+                      bar->share > 0 ? progress_bar(bar->share, shown) : "working",
                       progress_seconds(&bar->line));
     }
     (void)pthread_mutex_unlock(&bar->lock);
+}
+
+static void told_share(void *context, double share) {
+    show_bar(context, share);
+}
+
+/* The store asks this all the time, the share it tells when it knows. */
+static bool asked_to_stop(void *context) {
+    sql_bar *bar = context;
+    show_bar(bar, 0);
+    return cli_cancelled(bar->line.c);
 }
 
 static void end_bar(sql_bar *bar) {
@@ -183,10 +195,10 @@ int verb_sql(cli *c, const cli_args *args) {
     bar.stays = !c->out_terminal && !(c->asked && words.width > 0);
     progress_start(&bar.line, c);
     bar.line.next_ns = bar.line.started_ns + BAR_AFTER_NS;
-    words.query.cancelled = cli_cancelled;
-    words.query.cancel_context = c;
+    words.query.cancelled = asked_to_stop;
+    words.query.cancel_context = &bar;
     if (c->err_terminal) {
-        words.query.progress = show_share;
+        words.query.progress = told_share;
         words.query.progress_context = &bar;
     }
     tape_status status = tape_query(c->db, args->words[1], &words.query, &bar.inner, &error);

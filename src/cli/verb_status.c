@@ -186,7 +186,7 @@ static void print_sql(FILE *out, const tape_stats *s) {
                       group_digits(s->archive_bytes, b));
     }
     if (s->columns_lag > 0) {
-        (void)fprintf(out, "SQL is %s records behind, the oldest of them written %.1f ms ago\n",
+        (void)fprintf(out, "SQL is %s records behind, by about %.1f ms\n",
                       group_digits(s->columns_lag, a), (double)s->columns_lag_ns / 1e6);
     } else {
         (void)fputs("SQL sees every record\n", out);
