@@ -37,14 +37,16 @@ typedef struct archive_options {
     os_disk *disk;
     const char *dir;         /* DIR/archive; made by the first take */
     const uint8_t *store_id; /* 16 bytes */
-    const char *temp_dir;    /* of DuckDB's; made when needed */
-    uint64_t memory_bytes;   /* for sorting; 0: 1 GiB */
-    int threads;             /* for writing; 0: one */
+    const char *temp_dir; /* DuckDB spills into TEMP_DIR/archive, made when needed; NULL: nowhere */
+    uint64_t memory_bytes; /* for sorting; 0: 1 GiB */
+    int threads;           /* for writing; 0: one */
     archive_codec codec;
     /* A day begins this long before midnight UTC: 8 hours make a day that begins at midnight in
      * Shanghai, 11 one that begins with Shanghai's night session. Only names depend on it. */
     int64_t day_begins_ns;
-    uint64_t file_rows_max; /* a day's rows in more than one file when there are more; 0: 16 Mi */
+    /* A day's rows in more than one file when there are more; a take makes smaller ones, of rows
+     * that can be sorted in memory_bytes. 0: 16 Mi */
+    uint64_t file_rows_max;
     /* By table id: rows (of entity tables: superseded versions) whose day ended this long ago may
      * go, by whole files. 0: forever. */
     int64_t keep_ns[TAPE_TABLE_COUNT + 1];
@@ -76,11 +78,12 @@ tape_status archive_attach(archive *a, columns *c, tape_error *error) TAPE_CHECK
  * columns drop them. */
 tape_status archive_take(archive *a, uint64_t seq, archive_beat beat,
                          tape_error *error) TAPE_CHECKED;
-/* Puts the files of a day together if a table has a day with many small ones, or superseded pairs
- * into the files they speak of: the most wanted one. *worked false: nothing to do. */
+/* Puts files of a day together if a table has a day with many small ones, or superseded pairs into
+ * the files they speak of: the most wanted one. *worked false: nothing to do. */
 tape_status archive_merge(archive *a, archive_beat beat, bool *worked,
                           tape_error *error) TAPE_CHECKED;
-/* The same for all files of one day (days since 1970), wanted or not. */
+/* The same for all files of one day (days since 1970), wanted or not, table by table: when one
+ * fails, those before it are done. */
 tape_status archive_merge_day(archive *a, int32_t day, archive_beat beat,
                               tape_error *error) TAPE_CHECKED;
 /* Lets go what keep_ns no longer asks for, going by `now_ns`. */
@@ -134,13 +137,14 @@ typedef struct archive_stats {
 } archive_stats;
 void archive_stats_read(archive *a, archive_stats *out);
 
-/* Reads every byte of every file and checks size, checksum, and what the Parquet itself says of its
- * rows against the manifest. Calls `damage` per finding and goes on; adds to `files`, `records`. */
+/* Reads every byte of every file and checks size, checksum, and (on a real disk) what the Parquet
+ * itself says of its rows against the manifest. Calls `damage` per finding and goes on; adds to
+ * `files`, `records`. CORRUPT when there was any. */
 tape_status archive_verify(archive *a, void (*damage)(void *context, const tape_error *finding),
                            void *context, uint64_t *files, uint64_t *records,
                            tape_error *error) TAPE_CHECKED;
-/* Checks the next file's bytes. *worked false when there is none. CORRUPT names the file; it is
- * counted and logged. */
+/* Checks the next file's bytes; after the last the first. *worked false when there is none. CORRUPT
+ * names the file; it is counted and logged. */
 tape_status archive_scrub(archive *a, archive_beat beat, bool *worked,
                           tape_error *error) TAPE_CHECKED;
 

@@ -338,7 +338,7 @@ static void being_stopped_in_an_expiry_leaves_before_or_after(void **state) {
  * again, and lasts. Returns how many calls there were. */
 static uint64_t fail_each(work kind, os_sim_operation operation, os_sim_effect effect,
                           const figure *before, const figure *after) {
-    for (uint64_t skip = 0;; skip += getenv("TAPE_TEST_SCALE") != NULL ? 1 : 1 + skip / 3) {
+    for (uint64_t skip = 0;; skip += getenv("TAPE_TEST_SCALE") != NULL ? 1 : 1 + skip / 2) {
         world w;
         tape_error error;
         os_sim *sim = os_sim_clone(b.sim);

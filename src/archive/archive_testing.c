@@ -250,7 +250,7 @@ void world_view_close(world_view *v) {
     columns_pin_close(&v->pin);
 }
 
-static duck *reader(world *w) {
+duck *world_reader(world *w) {
     const char *const directories[] = {w->dir};
     duck_options options = {.memory_bytes = MIB(512),
                             .threads = 2,
@@ -411,7 +411,7 @@ uint64_t world_check_table(world *w, const world_view *v, const tape_table_info 
     size_t count = 0;
     uint64_t compared = 0;
     char *sql = statement(v, table, rows, seq, hint);
-    world_ok(duck_session_open(reader(w), &s, &error), &error);
+    world_ok(duck_session_open(world_reader(w), &s, &error), &error);
     duck_session_see(s, archive_view_seq(v->view), seq);
     tape_status status = duck_session_start(s, sql, &result, &error);
     if (status != TAPE_OK) {
@@ -496,4 +496,8 @@ size_t world_files(const world *w, uint16_t table, uint8_t kind) {
         count += (table == 0 || f->table == table) && (kind == 0 || f->kind == kind);
     }
     return count;
+}
+
+void world_note_damage(void *context, const tape_error *finding) {
+    buffer_append_text(context, finding->text);
 }

@@ -75,6 +75,11 @@ uint64_t world_check_now(world *w);
 /* Expires, in the archive and in the model. */
 tape_status world_expire(world *w, int64_t now_ns, tape_error *error);
 
+/* A DuckDB that sees columns and archive as readers do. */
+duck *world_reader(world *w);
+/* For archive_verify: appends the finding's text to the buffer `context`. */
+void world_note_damage(void *context, const tape_error *finding);
+
 /* Counts the archive's files of a kind (0: all). */
 size_t world_files(const world *w, uint16_t table, uint8_t kind);
 /* Removes a real directory and what is in it. */
