@@ -312,7 +312,7 @@ def an_owner_elsewhere_shows_progress(folder):
     terminal.expect(SHOWN)
     terminal.expect("\r\x1b[Kyes\r\ntrue\r\n")
     assert terminal.end() == 0
-    terminal = Terminal(folder, "sql", store, LONG.replace("IS NULL", "+ nothing"), "--format", "csv")
+    terminal = Terminal(folder, "sql", store, LONG.replace("IS NULL", "+ nothing"))
     terminal.expect("tape: SQL: ")
     assert terminal.end() == 1
     quit_shell(owner)
