@@ -514,7 +514,8 @@ typedef struct tape_stats {
     uint64_t gets, filter_negatives, filter_false_positives;
     /* SQL and the archive. Counters are since the store was opened. */
     uint64_t columns_lag;   /* records written and not yet queryable */
-    int64_t columns_lag_ns; /* how long after its append the newest queryable one became so */
+    int64_t columns_lag_ns; /* how long after its append the newest queryable one became so; 0: it
+                               was there when the store was opened */
     uint64_t archive_files;
     uint64_t archive_takes, archive_merges, archive_expired_files, archive_findings;
     int64_t archive_ns; /* time spent archiving and merging */

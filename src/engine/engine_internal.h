@@ -16,6 +16,7 @@ struct tape {
     tape_open_options options;
     uint64_t reserve_bytes; /* options.reserve_bytes, settled */
     os_lock *lock;
+    int64_t opened_ns;
     bool background; /* threads of its own; without, whoever waits does the work */
     journal_recovery recovery;
 

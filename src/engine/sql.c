@@ -82,9 +82,9 @@ static tape_status columns_sink_apply(void *context, const record_view *records,
                                       tape_error *error) {
     tape *db = context;
     tape_status status = columns_apply(db->columns, records, count, error);
-    if (status == TAPE_OK) {
-        atomic_store_explicit(&db->columns_lag_ns,
-                              clock_realtime_ns() - records[count - 1].append_ts,
+    int64_t append_ns = records[count - 1].append_ts;
+    if (status == TAPE_OK && append_ns >= db->opened_ns) {
+        atomic_store_explicit(&db->columns_lag_ns, clock_realtime_ns() - append_ns,
                               memory_order_relaxed);
     }
     return status;

@@ -400,6 +400,7 @@ tape_status engine_open(os_disk *disk, const char *dir, const tape_open_options 
     db->dir = mem_strdup(dir);
     db->options = *options;
     db->background = background;
+    db->opened_ns = clock_realtime_ns();
     (void)pthread_mutex_init(&db->unique_mutex, NULL);
     (void)pthread_mutex_init(&db->columns_mutex, NULL);
     (void)pthread_mutex_init(&db->flush_mutex, NULL);
