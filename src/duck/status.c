@@ -13,6 +13,8 @@ typedef struct status_column {
 
 #define U64(name)                                                                                  \
     { #name, offsetof(tape_stats, name), DUCKDB_TYPE_UBIGINT }
+#define F64(name)                                                                                  \
+    { #name, offsetof(tape_stats, name), DUCKDB_TYPE_DOUBLE }
 #define I64(name)                                                                                  \
     { #name, offsetof(tape_stats, name), DUCKDB_TYPE_BIGINT }
 static const status_column STATUS[] = {
@@ -52,9 +54,31 @@ static const status_column STATUS[] = {
     U64(queries_from_cache),
     U64(queries_running),
     U64(queries_waiting),
+    U64(table_files),
+    U64(mapped_files),
+    F64(space_amplification),
+    F64(write_amplification),
+    F64(compaction_score),
+    U64(flushed_bytes),
+    U64(flush_written_bytes),
+    U64(compact_read_bytes),
+    U64(compact_written_bytes),
+    U64(compactions),
+    U64(compact_moves),
+    U64(dropped_records),
+    I64(compact_ns),
+    I64(stall_ns),
+    U64(scrubbed_bytes),
+    U64(scrub_findings),
+    U64(damaged_reads),
+    U64(views),
+    U64(gets),
+    U64(filter_negatives),
+    U64(filter_false_positives),
 };
 #undef U64
 #undef I64
+#undef F64
 
 static void status_bind_run(duckdb_bind_info info) {
     for (size_t n = 0; n < COUNT_OF(STATUS); n++) {
