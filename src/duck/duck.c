@@ -374,7 +374,7 @@ tape_status duck_session_parse(duck_session *s, const char *sql, size_t size, ch
         char *text = duckdb_value_varchar(&result, 0, 0);
         *tree = mem_strdup(text == NULL ? "" : text);
         duckdb_free(text);
-        status = duck_check_aggregates(s->duck, *tree, error);
+        status = duck_check_tree(s->duck, *tree, error);
     }
     if (status != TAPE_OK) {
         free(*tree);

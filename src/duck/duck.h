@@ -69,9 +69,8 @@ tape_status duck_session_each(duck_session *s, const char *sql,
 /* Parses `sql` (`size` bytes, no NUL) without running any of it, as DuckDB would understand it.
  * `*tree` (caller frees) is DuckDB's JSON of the syntax trees, {"error":false,"statements":[...]},
  * when every statement is a SELECT of some form, or {"error":true,...}. See query/admit.c, which
- * reads it. SQL when the statement calls an aggregate of the user's where it cannot be called (with
- * OVER, or with ORDER BY among its arguments): every statement that may hold such a call has to
- * come by here before it is run. */
+ * reads it. SQL when DuckDB would not survive the statement, for reasons that refuse.c tells:
+ * whatever users write has to come by here before it is prepared. */
 tape_status duck_session_parse(duck_session *s, const char *sql, size_t size, char **tree,
                                tape_error *error) TAPE_CHECKED;
 

@@ -50,6 +50,9 @@ struct duck_statement {
     size_t param_count;
     char *once_sql; /* the text, when it must be prepared anew for each run; else NULL */
     bool spent;     /* such a one has run */
+    /* The values of its last run, to repeat it. */
+    tape_value *values;
+    size_t value_count;
 };
 
 /* One run of a statement. Zeroed: none. */
@@ -67,9 +70,8 @@ void duck_execution_end(duck_execution *run);
 /* Why the run that has just failed failed, when DuckDB said only that it was interrupted. */
 tape_status duck_statement_find_reason(duck_statement *st, tape_error *error);
 
-/* Refuses a statement, given as duck_session_parse gives it, that calls an aggregate of the user's
- * where DuckDB would not hold its states as it must. SQL. */
-tape_status duck_check_aggregates(duck *d, const char *tree, tape_error *error) TAPE_CHECKED;
+/* Refuses a statement, given as duck_session_parse gives it, that DuckDB would not survive. SQL. */
+tape_status duck_check_tree(duck *d, const char *tree, tape_error *error) TAPE_CHECKED;
 
 /* The session of a connection; it stays open while a statement of it runs. */
 duck_session *duck_find_session(duck *d, idx_t connection_id);

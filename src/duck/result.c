@@ -235,6 +235,10 @@ tape_status duck_statement_start(duck_statement *st, const tape_value *params, s
     r->statement = st;
     atomic_store(&st->session->interrupted, false);
     status = duck_execution_start(&r->run, st, error);
+    if (status == TAPE_CANCELLED && !atomic_load(&st->session->interrupted)) {
+        duck_execution_end(&r->run);
+        status = duck_statement_find_reason(st, error);
+    }
     if (status != TAPE_OK) {
         duck_result_close(&r);
     }

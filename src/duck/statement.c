@@ -48,6 +48,17 @@ static tape_status prepare(duck_statement *st, const char *sql, tape_error *erro
     return TAPE_OK;
 }
 
+static void drop_values(duck_statement *st) {
+    for (size_t n = 0; n < st->value_count; n++) {
+        if (st->values[n].type == TAPE_TYPE_TEXT) {
+            free((void *)(uintptr_t)st->values[n].text.data);
+        }
+    }
+    free(st->values);
+    st->values = NULL;
+    st->value_count = 0;
+}
+
 tape_status duck_statement_prepare(duck_session *s, const char *sql, duck_statement **out,
                                    tape_error *error) {
     duck_statement *st = mem_zalloc(sizeof *st);
@@ -74,6 +85,7 @@ void duck_statement_close(duck_statement **handle) {
         return;
     }
     duckdb_destroy_prepare(&st->prepared);
+    drop_values(st);
     free(st->once_sql);
     free(st);
 }
@@ -122,6 +134,40 @@ static tape_status bind_fail(const duck_statement *st, size_t index, const tape_
     return error_set(error, TAPE_SQL, "the value of parameter $%zu is not taken", index);
 }
 
+static void keep_values(duck_statement *st, const tape_value *params, size_t count) {
+    drop_values(st);
+    st->values = mem_zalloc((count + 1) * sizeof *st->values);
+    st->value_count = count;
+    for (size_t n = 0; n < count; n++) {
+        st->values[n] = params[n];
+        if (params[n].type == TAPE_TYPE_TEXT) {
+            char *copy = mem_alloc(params[n].text.size_bytes + 1);
+            if (!params[n].is_null && params[n].text.size_bytes > 0) {
+                memcpy(copy, params[n].text.data, params[n].text.size_bytes);
+            }
+            st->values[n].text.data = copy;
+        }
+    }
+}
+
+static tape_status bind_values(duck_statement *st, const tape_value *params, size_t count,
+                               tape_error *error) {
+    for (size_t n = 0; n < count; n++) {
+        if (bind_one(st, n + 1, &params[n]) != DuckDBSuccess) {
+            return bind_fail(st, n + 1, &params[n], error);
+        }
+    }
+    return TAPE_OK;
+}
+
+static tape_status prepare_anew(duck_statement *st, tape_error *error) {
+    duckdb_destroy_prepare(&st->prepared);
+    st->spent = false;
+    tape_status status = prepare(st, st->once_sql, error);
+    st->spent = status != TAPE_OK;
+    return status;
+}
+
 tape_status duck_statement_bind(duck_statement *st, const tape_value *params, size_t count,
                                 tape_error *error) {
     if (count != st->param_count) {
@@ -129,24 +175,20 @@ tape_status duck_statement_bind(duck_statement *st, const tape_value *params, si
             return error_set(error, TAPE_SQL,
                              "the statement has parameters, but no values were given");
         }
-        return error_set(error, TAPE_SQL,
-                         "the statement has %zu parameters, but %zu values were "
-                         "given",
+        return error_set(error, TAPE_SQL, "the statement has %zu parameters, not %zu",
                          st->param_count, count);
     }
     if (st->once_sql != NULL && st->spent) {
-        duckdb_destroy_prepare(&st->prepared);
-        tape_status status = prepare(st, st->once_sql, error);
+        tape_status status = prepare_anew(st, error);
         if (status != TAPE_OK) {
             return status;
         }
     }
-    for (size_t n = 0; n < count; n++) {
-        if (bind_one(st, n + 1, &params[n]) != DuckDBSuccess) {
-            return bind_fail(st, n + 1, &params[n], error);
-        }
+    tape_status status = bind_values(st, params, count, error);
+    if (status == TAPE_OK && st->once_sql != NULL) {
+        keep_values(st, params, count);
     }
-    return TAPE_OK;
+    return status;
 }
 
 /* --- runs --- */
@@ -179,17 +221,31 @@ static tape_status drain(duck_execution *run, tape_error *error) {
     }
 }
 
-/* When one of DuckDB's threads fails, it interrupts the others, and now and then a streaming result
- * ends with that interrupt in place of the reason. The statement sees the same rows when it is run
- * again, so it fails again, and then most often says why. */
-tape_status duck_statement_find_reason(duck_statement *st, tape_error *error) {
-    for (int attempt = 0; st->once_sql == NULL && attempt < REASON_ATTEMPTS; attempt++) {
-        duck_execution again = {0};
-        tape_status status = duck_execution_start(&again, st, error);
+static tape_status run_again(duck_statement *st, tape_error *error) {
+    duck_execution again = {0};
+    if (st->once_sql != NULL) {
+        tape_status status = prepare_anew(st, error);
         if (status == TAPE_OK) {
-            status = drain(&again, error);
+            status = bind_values(st, st->values, st->value_count, error);
         }
-        duck_execution_end(&again);
+        if (status != TAPE_OK) {
+            return status;
+        }
+    }
+    tape_status status = duck_execution_start(&again, st, error);
+    if (status == TAPE_OK) {
+        status = drain(&again, error);
+    }
+    duck_execution_end(&again);
+    return status;
+}
+
+/* When one of DuckDB's threads fails, it interrupts the others, and now and then a run ends with
+ * that interrupt in place of the reason. The statement sees the same rows when it is run again, so
+ * it fails again, and then most often says why. */
+tape_status duck_statement_find_reason(duck_statement *st, tape_error *error) {
+    for (int attempt = 0; attempt < REASON_ATTEMPTS; attempt++) {
+        tape_status status = run_again(st, error);
         bool told = status != TAPE_OK && status != TAPE_CANCELLED;
         if (told || atomic_load(&st->session->interrupted)) {
             return status == TAPE_OK ? TAPE_CANCELLED : status;
