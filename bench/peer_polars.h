@@ -18,7 +18,8 @@ typedef struct polars polars;
 polars *polars_open(int threads, char *missing, size_t missing_bytes);
 /* Gives a table's Parquet file: read into memory now, or scanned by each query. */
 void polars_read(polars *p, const char *table, const char *path, bool into_memory);
-/* Returns the ns it took. */
+/* Returns the ns it took; -1 when the process has ended: memory was short, and it is the one that
+ * the kernel is asked to take first. */
 int64_t polars_query(polars *p, const char *row, answer *out);
 void polars_close(polars **p); /* NULL-safe */
 

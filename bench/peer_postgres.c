@@ -21,6 +21,7 @@
 #define STATEMENTS_MAX 32
 #define COPY_BYTES_MAX (1u << 20)
 #define EPOCH_NS INT64_C(946684800000000000) /* PostgreSQL's times count from 2000 */
+#define QUERY_CANCELED "57014"
 #define OID_INT8 20u
 #define OID_FLOAT8 701u
 #define OID_TIMESTAMP 1114u
@@ -417,6 +418,9 @@ void postgres_settle(postgres *p) {
     run(p->connection, "CREATE INDEX ticks_time ON ticks (instrument_id, ts) INCLUDE (last_price)");
     run(p->connection, "VACUUM ANALYZE");
     run(p->connection, "CHECKPOINT");
+    char sql[64];
+    (void)snprintf(sql, sizeof sql, "SET statement_timeout = '%ds'", POSTGRES_SECONDS_MAX);
+    run(p->connection, sql);
 }
 
 /* --- queries --- */
@@ -472,6 +476,11 @@ int64_t postgres_query(postgres *p, const char *sql, const char *param, answer *
     PGresult *result =
         PQexecPrepared(p->connection, name, param == NULL ? 0 : 1, &param, NULL, NULL, 1);
     int64_t elapsed_ns = bench_now_ns() - start_ns;
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (state != NULL && strcmp(state, QUERY_CANCELED) == 0) {
+        PQclear(result);
+        return -1;
+    }
     if (PQresultStatus(result) != PGRES_TUPLES_OK) {
         bench_fail("PostgreSQL: %s: %s", sql, PQerrorMessage(p->connection));
     }

@@ -25,7 +25,8 @@ void postgres_append(postgres *p, uint16_t table, const void *rows, size_t count
 /* The table without its indexes. */
 uint64_t postgres_heap_bytes(postgres *p, uint16_t table);
 /* Runs a statement, prepared at its first time, to its end. `param` is the text for $1, NULL: none.
- * Returns the ns it took. */
+ * Returns the ns it took; -1 when that would be more than POSTGRES_SECONDS_MAX. */
+#define POSTGRES_SECONDS_MAX 180
 int64_t postgres_query(postgres *p, const char *sql, const char *param, answer *out);
 void postgres_close(postgres **p); /* NULL-safe */
 

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #define ROUNDS 7
-#define SLOW_PEER_NS (6 * BENCH_SECOND_NS) /* per statement; a slower peer gets fewer rounds */
+#define ROUNDS_LEAST 3
+#define STATEMENT_NS (30 * BENCH_SECOND_NS) /* beyond, the rounds that must be are enough */
+#define SLOW_PEER_NS (6 * BENCH_SECOND_NS)  /* per statement; a slower peer gets fewer rounds */
 #define SLICE 100000u
 
 typedef struct sql_case {
@@ -129,37 +131,99 @@ void sql_print_missing(const bench_row *row, const char *peer, const char *missi
 }
 
 typedef struct turns {
-    bench_series tape_ms;
-    peer_series duck, polars, postgres;
+    bench_series tape_ms, duck_ms;
+    peer_series polars, postgres;
+    bool postgres_late; /* it gives no answer in time */
 } turns;
 
-static void take_turns(const sql_setup *s, const sql_case *c, turns *t) {
-    const char *postgres_sql = c->postgres_sql == NULL ? c->sql : c->postgres_sql;
+static void polars_turn(sql_setup *s, const sql_case *c, int round, double tape_ms, turns *t,
+                        const answer *theirs) {
+    answer others;
+    if (s->polars == NULL || !takes_part(&t->polars)) {
+        return;
+    }
+    int64_t elapsed_ns = polars_query(s->polars, c->row, &others);
+    if (elapsed_ns < 0) {
+        polars_close(&s->polars);
+        (void)snprintf(s->polars_missing, sizeof s->polars_missing,
+                       "its process ended while it answered: %s", c->metric);
+        return;
+    }
+    peer_push(&t->polars, round, tape_ms, elapsed_ns);
+    answer_compare(c->sql, "Polars", &others, "DuckDB", theirs);
+}
+
+static void postgres_turn(const sql_setup *s, const sql_case *c, int round, double tape_ms,
+                          turns *t, const answer *theirs) {
+    answer others;
+    const char *sql = c->postgres_sql == NULL ? c->sql : c->postgres_sql;
+    if (s->postgres == NULL || t->postgres_late || !takes_part(&t->postgres)) {
+        return;
+    }
+    int64_t elapsed_ns = postgres_query(s->postgres, sql, NULL, &others);
+    if (elapsed_ns < 0) {
+        t->postgres_late = true;
+        return;
+    }
+    peer_push(&t->postgres, round, tape_ms, elapsed_ns);
+    answer_compare(sql, "PostgreSQL", &others, "DuckDB", theirs);
+}
+
+static void take_turns(sql_setup *s, const sql_case *c, turns *t) {
+    int64_t enough_ns = bench_now_ns() + STATEMENT_NS;
     for (int round = -1; round < ROUNDS; round++) {
+        if (round >= ROUNDS_LEAST && bench_now_ns() > enough_ns) {
+            break;
+        }
         answer mine;
         answer theirs;
-        answer others;
         double tape_ms = (double)answer_by_tape(s->db, c->sql, NULL, 0, &mine) / 1e6;
+        int64_t elapsed_ns = duck_native_query(s->duck, c->sql, NULL, &theirs);
         if (round >= 0) {
             bench_push(&t->tape_ms, tape_ms);
+            bench_push(&t->duck_ms, (double)elapsed_ns / 1e6);
         }
-        int64_t elapsed_ns = duck_native_query(s->duck, c->sql, NULL, &theirs);
-        peer_push(&t->duck, round, tape_ms, elapsed_ns);
         answer_compare(c->sql, "tape", &mine, "DuckDB", &theirs);
-        if (s->polars != NULL && takes_part(&t->polars)) {
-            elapsed_ns = polars_query(s->polars, c->row, &others);
-            peer_push(&t->polars, round, tape_ms, elapsed_ns);
-            answer_compare(c->sql, "Polars", &others, "DuckDB", &theirs);
-        }
-        if (s->postgres != NULL && takes_part(&t->postgres)) {
-            elapsed_ns = postgres_query(s->postgres, postgres_sql, NULL, &others);
-            peer_push(&t->postgres, round, tape_ms, elapsed_ns);
-            answer_compare(c->sql, "PostgreSQL", &others, "DuckDB", &theirs);
-        }
+        polars_turn(s, c, round, tape_ms, t, &theirs);
+        postgres_turn(s, c, round, tape_ms, t, &theirs);
     }
 }
 
-static void measure(const sql_setup *s, const sql_case *c) {
+/* The rows of the peers but DuckDB; `row` has what they share. */
+static void print_others(const sql_setup *s, const sql_case *c, const turns *t, bench_row row) {
+    char name[64];
+    row.row = name;
+    (void)snprintf(name, sizeof name, "%s_%s_polars", s->prefix, c->row);
+    row.peer = s->polars_name;
+    row.peer_settings = s->polars_settings;
+    row.tape = s->polars == NULL ? &t->tape_ms : &t->polars.tape;
+    row.beside = &t->polars.peer;
+    row.goal = s->polars_target > 0 ? BENCH_AT_LEAST : BENCH_NO_GOAL;
+    row.target = s->polars_target;
+    row.explains = NULL;
+    if (s->polars != NULL) {
+        bench_print(&row);
+    } else {
+        sql_print_missing(&row, s->polars_name, s->polars_missing);
+    }
+    (void)snprintf(name, sizeof name, "%s_%s_postgres", s->prefix, c->row);
+    row.tape = &t->tape_ms;
+    row.goal = BENCH_NO_GOAL;
+    if (s->postgres == NULL || t->postgres_late) {
+        char late[64];
+        (void)snprintf(late, sizeof late, "it takes more than %d s", POSTGRES_SECONDS_MAX);
+        sql_print_missing(&row, "PostgreSQL", t->postgres_late ? late : s->postgres_missing);
+        return;
+    }
+    row.peer = "PostgreSQL";
+    row.peer_settings = postgres_settings(s->postgres);
+    row.tape = &t->postgres.tape;
+    row.beside = &t->postgres.peer;
+    row.explains = c->postgres_sql;
+    bench_print(&row);
+}
+
+static void measure(sql_setup *s, const sql_case *c) {
     turns t = {0};
     char name[64];
     char metric[128];
@@ -175,44 +239,19 @@ static void measure(const sql_setup *s, const sql_case *c) {
         .peer = s->duck_name,
         .peer_settings = s->duck_settings,
         .tape_settings = s->tape_settings,
-        .tape = &t.duck.tape,
-        .beside = &t.duck.peer,
+        .tape = &t.tape_ms,
+        .beside = &t.duck_ms,
         .ratio = BENCH_PEER_BY_TAPE,
         .goal = BENCH_AT_LEAST,
         .target = strcmp(c->row, "asof") == 0 ? 1 : s->duck_target,
         .explains = c->sql,
     };
     bench_print(&row);
-    (void)snprintf(name, sizeof name, "%s_%s_polars", s->prefix, c->row);
-    row.peer = s->polars_name;
-    row.peer_settings = s->polars_settings;
-    row.tape = s->polars == NULL ? &t.tape_ms : &t.polars.tape;
-    row.beside = &t.polars.peer;
-    row.goal = s->polars_target > 0 ? BENCH_AT_LEAST : BENCH_NO_GOAL;
-    row.target = s->polars_target;
-    row.explains = NULL;
-    if (s->polars != NULL) {
-        bench_print(&row);
-    } else {
-        sql_print_missing(&row, s->polars_name, s->polars_missing);
-    }
-    (void)snprintf(name, sizeof name, "%s_%s_postgres", s->prefix, c->row);
-    row.peer = "PostgreSQL";
-    row.peer_settings = NULL;
-    row.tape = s->postgres == NULL ? &t.tape_ms : &t.postgres.tape;
-    row.beside = &t.postgres.peer;
-    row.goal = BENCH_NO_GOAL;
-    row.explains = c->postgres_sql;
-    if (s->postgres != NULL) {
-        row.peer_settings = postgres_settings(s->postgres);
-        bench_print(&row);
-    } else {
-        sql_print_missing(&row, "PostgreSQL", s->postgres_missing);
-    }
+    print_others(s, c, &t, row);
     print_absolute(s, c, &t.tape_ms);
 }
 
-void sql_measure(const sql_setup *s) {
+void sql_measure(sql_setup *s) {
     for (size_t i = 0; i < BENCH_COUNT_OF(cases); i++) {
         measure(s, &cases[i]);
     }
