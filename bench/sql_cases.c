@@ -8,7 +8,7 @@
 #define ROUNDS 7
 #define ROUNDS_LEAST 3
 #define STATEMENT_NS (30 * BENCH_SECOND_NS) /* beyond, the rounds that must be are enough */
-#define SLOW_PEER_NS (6 * BENCH_SECOND_NS)  /* per statement; a slower peer gets fewer rounds */
+#define SLOW_PEER_NS (4 * BENCH_SECOND_NS)  /* per statement; a slower peer gets fewer rounds */
 #define SLICE 100000u
 
 typedef struct sql_case {
