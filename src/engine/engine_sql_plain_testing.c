@@ -44,10 +44,10 @@ static const char *const macros[] = {
      "FROM (SELECT positions.*, coalesce(i.volume_multiplier, 1) AS m FROM positions LEFT JOIN "
      "instruments i USING (instrument_id)) p WHERE p.user_id = accounts.user_id), 0) AS pnl FROM "
      "accounts) WHERE user_id = u"),
-    ("CREATE MACRO latest(t) AS TABLE SELECT x.* FROM (FROM query_table(t)) x WHERE x.seq = "
-     "(SELECT "
-     "max(y.seq) FROM query_table(t) y WHERE y.instrument_id IS NOT DISTINCT FROM "
-     "x.instrument_id)"),
+    ("CREATE MACRO latest(t) AS TABLE SELECT * FROM query(CASE WHEN t IN ('trades', 'ticks', "
+     "'depth') THEN 'SELECT x.* FROM ' || t || ' x WHERE NOT EXISTS (SELECT 1 FROM ' || t || ' y "
+     "WHERE y.instrument_id IS NOT DISTINCT FROM x.instrument_id AND y.seq > x.seq)' ELSE 'FROM ' "
+     "|| replace(t, '_history', '') END)"),
 };
 
 static void run(sql_plain *p, const char *sql) {

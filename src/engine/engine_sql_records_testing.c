@@ -108,14 +108,15 @@ static int64_t next_time(sql_market *m) {
     static const int64_t far[] = {
         1,   -1,          INT64_MIN + 2, INT64_MAX - 2, -DAY_NS * 40000, DAY_NS * 40000 + 1,
         999, DAY_NS * 365};
-    if (m->extremes && below(m, 150) == 0) {
+    if (m->extremes && below(m, 250) == 0) {
         return far[below(m, COUNT_OF(far))];
     }
     if (chance(m, 20)) {
         return m->last_ns;
     }
-    if (chance(m, 5)) {
-        return m->now_ns - (int64_t)(random_next(&m->random) % (uint64_t)(3 * DAY_NS));
+    if (chance(m, 4)) {
+        uint64_t late = chance(m, 85) ? 600 * NS_PER_SECOND : 2 * DAY_NS;
+        return m->now_ns - (int64_t)(random_next(&m->random) % late);
     }
     int64_t step = chance(m, 50) ? (int64_t)below(m, 4000) * 1000000
                                  : (int64_t)(random_next(&m->random) % UINT64_C(20000000000));
