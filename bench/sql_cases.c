@@ -24,7 +24,7 @@ static const sql_case cases[] = {
      "SELECT max(seq), max(ts), sum(price), sum(volume), sum(price * volume) FROM trades", NULL, 32,
      0},
     {"sum", "count and sum", "SELECT count(*), sum(volume) FROM trades", NULL, 0, 100e6},
-    {"count", "count", "SELECT count(*) FROM trades", NULL, 0, 0},
+    {"count", "count of all rows", "SELECT count(*) FROM trades", NULL, 0, 0},
     {"count_text", "count of an instrument",
      "SELECT count(*) FROM trades WHERE instrument_id = '" MARKET_BUSY "'", NULL, 0, 0},
     {"filter", "filtered sum",
