@@ -115,6 +115,14 @@ static void read_words(const uint64_t *from, uint32_t words, const uint32_t *sel
 
 static void read_codes(const dictionary *d, const uint32_t *from, const uint32_t *selected,
                        uint32_t count, columns_text *out) {
+    if (selected == NULL &&
+        atomic_load_explicit(&d->count, memory_order_relaxed) <= DICTIONARY_BLOCK_ENTRIES) {
+        const columns_text *texts = d->blocks[0];
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] = texts[from[i]];
+        }
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         out[i] = *dictionary_text(d, from[selected == NULL ? i : selected[i]]);
     }
@@ -156,6 +164,16 @@ void columns_read(const columns *c, uint16_t table_id, uint32_t field, uint64_t 
         read_texts(k->heaps[field], (const uint32_t *)k->arrays[field] + at, selected, count, out);
         break;
     }
+}
+
+const void *columns_words(const columns *c, uint16_t table_id, uint32_t field, uint64_t first) {
+    uint32_t at;
+    const column_table *t = table_of(c, table_id);
+    const chunk *k = run_chunk(t, first, &at);
+    ASSERT(field < t->info->field_count);
+    const column *col = &t->columns[field];
+    bool plain = col->kind == COLUMN_WORDS && col->words == 1;
+    return plain ? (const uint64_t *)k->arrays[field] + at : NULL;
 }
 
 bool columns_present(const columns *c, uint16_t table_id, uint32_t field, uint64_t first,

@@ -3,7 +3,7 @@
  * Threads: a duck's session list has a mutex; a session belongs to one thread at a time but for
  * duck_session_interrupt and duck_session_progress.
  * Failure: DuckDB's message is condensed to one line and its kind decides the status. */
-#include "duck/duck_internal.h"
+#include "duck/vector_store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +197,7 @@ tape_status duck_open(duck **out, const duck_options *options, tape_error *error
     if (status != TAPE_OK) {
         goto out;
     }
+    d->vectors = d->columns == NULL ? NULL : vector_store_create(d->database);
     status = duck_session_open(d, &s, error);
     if (status != TAPE_OK) {
         goto out;
@@ -221,6 +222,7 @@ void duck_close(duck **handle) {
         return;
     }
     ASSERT(d->sessions == NULL);
+    vector_store_close(&d->vectors);
     duckdb_close(&d->database);
     duck_aggregate *g = atomic_load(&d->aggregates);
     while (g != NULL) {

@@ -13,6 +13,8 @@
 
 #include <pthread.h>
 
+typedef struct vector_store vector_store;
+
 /* An aggregate of the user's. */
 typedef struct duck_aggregate {
     struct duck_aggregate *next;
@@ -29,6 +31,7 @@ struct duck {
     duck_session *sessions;
     pthread_mutex_t adding; /* one function is added at a time */
     duck_aggregate *_Atomic aggregates;
+    vector_store *vectors; /* NULL: none are kept */
 };
 
 struct duck_session {

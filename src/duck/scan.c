@@ -6,6 +6,7 @@
  *  T2 The rows [first, end) are dealt out in morsels by one atomic counter, so each is scanned once
  *     whatever the number of threads. A morsel never crosses a chunk of the columns, so a chunk
  *     that the hint is not after is left out by whole morsels.
+ *     Vectors end where those of the vector store do, so that whole ones can be shown from there.
  *  T3 A call that returns no row ends a thread's scan, so calls go on until they have one or the
  *     morsels are used up.
  * Threads: one scan_local each; scan_global is shared. */
@@ -26,6 +27,7 @@ _Static_assert(MORSEL_ROWS % SCAN_VECTOR_ROWS == 0, "a morsel is whole vectors")
 typedef enum scan_mode { SCAN_ALL, SCAN_NEWEST, SCAN_SUPERSEDED } scan_mode;
 
 typedef struct scan_bind {
+    vector_store *vectors;
     const columns *columns;
     const tape_table_info *table;
     duck_session *session;
@@ -51,12 +53,21 @@ typedef struct scan_global {
     scan_output outputs[];
 } scan_global;
 
+/* The run that an output column shows its rows from, of the chunk it was asked for last. */
+typedef struct scan_run_held {
+    uint64_t chunk_plus_1; /* 0: never asked */
+    vector_run *run;
+} scan_run_held;
+
 typedef struct scan_local {
     uint64_t row;
     uint64_t end;
     uint64_t superseded_by[SCAN_VECTOR_ROWS];
     uint32_t selected[SCAN_VECTOR_ROWS];
     scan_scratch scratch;
+    vector_store *vectors;
+    idx_t output_count;
+    scan_run_held held[]; /* by output */
 } scan_local;
 
 /* --- bind --- */
@@ -147,6 +158,7 @@ static void scan_bind_run(duckdb_bind_info info) {
         duck_bind_column(info, "superseded_by", DUCKDB_TYPE_UBIGINT);
     }
     scan_bind *bind = mem_zalloc(sizeof *bind);
+    bind->vectors = d->vectors;
     bind->columns = d->columns;
     bind->table = table;
     bind->session = duck_bound_session(d, info);
@@ -199,13 +211,30 @@ static void scan_init_run(duckdb_init_info info) {
     for (idx_t n = 0; n < outputs; n++) {
         output_init(&g->outputs[n], bind, duckdb_init_get_column_index(info, n));
     }
+    if (bind->vectors != NULL) {
+        uint64_t base = columns_row_after(bind->columns, table, columns_base(bind->columns));
+        vector_store_forget(bind->vectors, table, base);
+    }
     g->filter = columns_filter_make(bind->columns, table, g->hint);
     duckdb_init_set_init_data(info, g, scan_global_free);
     duckdb_init_set_max_threads(info, (g->end - g->first) / MORSEL_ROWS + 1);
 }
 
+static void scan_local_free(void *data) {
+    scan_local *local = data;
+    for (idx_t n = 0; n < local->output_count; n++) {
+        vector_store_let_go(local->vectors, &local->held[n].run);
+    }
+    free(local);
+}
+
 static void scan_local_init_run(duckdb_init_info info) {
-    duckdb_init_set_init_data(info, mem_zalloc(sizeof(scan_local)), free);
+    const scan_bind *bind = duckdb_init_get_bind_data(info);
+    idx_t outputs = duckdb_init_get_column_count(info);
+    scan_local *local = mem_zalloc(sizeof *local + outputs * sizeof local->held[0]);
+    local->vectors = bind->vectors;
+    local->output_count = outputs;
+    duckdb_init_set_init_data(info, local, scan_local_free);
 }
 
 /* --- scan --- */
@@ -250,10 +279,31 @@ static uint32_t select_rows(const scan_global *g, scan_local *local, uint64_t fi
     return count;
 }
 
-static void fill_output(const scan_output *o, scan_local *local, const scan_rows *rows,
+/* Where rows can be shown from as they stand: a whole vector of a chunk that is all published. */
+static const vector_run *run_of(const scan_global *g, scan_local *local, idx_t n,
+                                const scan_rows *rows) {
+    uint64_t chunk = rows->first / COLUMNS_CHUNK_ROWS;
+    bool whole = rows->selected == NULL && rows->count == SCAN_VECTOR_ROWS &&
+                 rows->first % SCAN_VECTOR_ROWS == 0;
+    if (!whole || local->vectors == NULL || !g->outputs[n].field.plain ||
+        (chunk + 1) * COLUMNS_CHUNK_ROWS > g->end) {
+        return NULL;
+    }
+    scan_run_held *held = &local->held[n];
+    if (held->chunk_plus_1 != chunk + 1) {
+        vector_store_let_go(local->vectors, &held->run);
+        held->chunk_plus_1 = chunk + 1;
+        held->run = vector_store_hold(local->vectors, g->bind->columns, g->bind->table,
+                                      g->outputs[n].field.index, rows->first);
+    }
+    return held->run;
+}
+
+static void fill_output(const scan_global *g, scan_local *local, idx_t n, const scan_rows *rows,
                         duckdb_vector vector) {
+    const scan_output *o = &g->outputs[n];
     if (o->kind == OUTPUT_FIELD) {
-        scan_field_fill(&o->field, rows, &local->scratch, vector);
+        scan_field_fill(&o->field, rows, run_of(g, local, n, rows), &local->scratch, vector);
     } else if (o->kind == OUTPUT_SUPERSEDED_BY) {
         uint64_t *to = duckdb_vector_get_data(vector);
         for (uint32_t i = 0; i < rows->count; i++) {
@@ -271,13 +321,14 @@ static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
             break;
         }
         uint64_t left = local->end - local->row;
-        uint32_t run = left < SCAN_VECTOR_ROWS ? (uint32_t)left : SCAN_VECTOR_ROWS;
+        uint32_t run = SCAN_VECTOR_ROWS - (uint32_t)(local->row % SCAN_VECTOR_ROWS);
+        run = left < run ? (uint32_t)left : run;
         rows.first = local->row;
         rows.count = select_rows(g, local, rows.first, run, &rows.selected);
         local->row += run;
     }
     for (idx_t n = 0; rows.count > 0 && n < g->output_count; n++) {
-        fill_output(&g->outputs[n], local, &rows, duckdb_data_chunk_get_vector(output, n));
+        fill_output(g, local, n, &rows, duckdb_data_chunk_get_vector(output, n));
     }
     duckdb_data_chunk_set_size(output, rows.count);
 }

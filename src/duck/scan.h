@@ -2,10 +2,10 @@
 #ifndef SCAN_H
 #define SCAN_H
 
-#include "duck/duck_internal.h"
+#include "duck/vector_store.h"
 
 /* DuckDB's vectors have this many rows. */
-#define SCAN_VECTOR_ROWS 2048u
+#define SCAN_VECTOR_ROWS VECTOR_STORE_ROWS
 
 /* The names of an enumeration, by value. */
 typedef struct scan_names {
@@ -20,6 +20,8 @@ typedef struct scan_field {
     uint16_t table;
     uint32_t index;
     scan_names *names; /* enumerations only */
+    bool may_be_empty; /* an identifier that is NULL in rows where it is empty */
+    bool plain;        /* eight bytes a row, which DuckDB can take as they stand */
 } scan_field;
 
 /* Rows `first` + selected[i], or [first, first + count) when `selected` is NULL. */
@@ -36,8 +38,9 @@ typedef struct scan_scratch {
 
 void scan_field_init(scan_field *f, const columns *c, const tape_table_info *table, uint32_t index);
 void scan_field_deinit(scan_field *f);
-/* Fills `vector` with the field of some rows. */
-void scan_field_fill(const scan_field *f, const scan_rows *rows, scan_scratch *scratch,
-                     duckdb_vector vector);
+/* Fills `vector` with the field of some rows: with their memory as it is when `run` is not NULL,
+ * which then is the run of their chunk, and they are a whole vector of it. */
+void scan_field_fill(const scan_field *f, const scan_rows *rows, const vector_run *run,
+                     scan_scratch *scratch, duckdb_vector vector);
 
 #endif

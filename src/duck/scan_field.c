@@ -7,10 +7,29 @@
 
 #include <stdlib.h>
 
+/* Dictionaries up to this size are looked through for the empty text when a scan begins. */
+#define CODES_LOOKED_AT 1024u
+
+/* Whether no row of a coded field has the empty text, when that is soon told. */
+static bool never_empty(const scan_field *f) {
+    if (!columns_coded(f->columns, f->table, f->index)) {
+        return false;
+    }
+    uint32_t codes = columns_code_count(f->columns, f->table, f->index);
+    bool empty = codes > CODES_LOOKED_AT;
+    for (uint32_t code = 0; !empty && code < codes; code++) {
+        empty = columns_code_text(f->columns, f->table, f->index, code)->size == 0;
+    }
+    return !empty;
+}
+
 void scan_field_init(scan_field *f, const columns *c, const tape_table_info *table,
                      uint32_t index) {
     const tape_field_info *info = &table->fields[index];
     *f = (scan_field){.columns = c, .info = info, .table = table->id, .index = index};
+    f->plain = info->count == 1 && (info->kind == TAPE_FIELD_U64 || info->kind == TAPE_FIELD_TIME ||
+                                    info->kind == TAPE_FIELD_F64);
+    f->may_be_empty = info->kind == TAPE_FIELD_ID && !info->is_key && !never_empty(f);
     if (info->kind != TAPE_FIELD_ENUM) {
         return;
     }
@@ -74,8 +93,8 @@ static void set_absent_null(const bool *present, uint32_t count, duckdb_vector v
     }
 }
 
-void scan_field_fill(const scan_field *f, const scan_rows *rows, scan_scratch *scratch,
-                     duckdb_vector vector) {
+static void copy_values(const scan_field *f, const scan_rows *rows, scan_scratch *scratch,
+                        duckdb_vector vector) {
     void *out = scratch->bytes;
     if (f->info->count > 1) {
         out = duckdb_vector_get_data(duckdb_array_vector_get_child(vector));
@@ -85,11 +104,21 @@ void scan_field_fill(const scan_field *f, const scan_rows *rows, scan_scratch *s
     columns_read(f->columns, f->table, f->index, rows->first, rows->selected, rows->count, out);
     if (f->info->kind == TAPE_FIELD_ENUM) {
         fill_names(f->names, scratch->bytes, rows->count, vector);
-    } else if (f->info->kind == TAPE_FIELD_ID && !f->info->is_key) {
+    } else if (f->may_be_empty) {
         set_empty_null(rows->count, vector);
     }
-    if (!columns_present(f->columns, f->table, f->index, rows->first, rows->selected, rows->count,
-                         scratch->present)) {
+}
+
+void scan_field_fill(const scan_field *f, const scan_rows *rows, const vector_run *run,
+                     scan_scratch *scratch, duckdb_vector vector) {
+    bool all = columns_present(f->columns, f->table, f->index, rows->first, rows->selected,
+                               rows->count, scratch->present);
+    if (run != NULL && all) {
+        duckdb_vector_reference_vector(vector, vector_run_vector(run, rows->first));
+        return;
+    }
+    copy_values(f, rows, scratch, vector);
+    if (!all) {
         set_absent_null(scratch->present, rows->count, vector);
     }
 }
