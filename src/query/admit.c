@@ -236,8 +236,9 @@ static const char *skip_value(const char *at, size_t *members) {
     size_t depth = 0;
     bool text = false;
     do {
-        if (text) {
-            at += *at == '\\' && at[1] != '\0';
+        if (text && *at == '\\' && at[1] != '\0') {
+            at++; /* a quote after it ends nothing */
+        } else if (text) {
             text = *at != '"';
         } else if (*at == '"') {
             text = true;

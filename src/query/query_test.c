@@ -433,6 +433,8 @@ static const char *const FORBIDDEN[] = {
     "SELECT * FROM latest('%s/secret.csv')",
     "SELECT * FROM latest('x.csv')",
     "PIVOT trades ON side USING sum(volume)",
+    "SELECT '\"]}'; SELECT 2",
+    "SELECT '{\"'; SELECT '\"}'",
 };
 
 static void query_refuses_every_statement_that_is_not_a_plain_read(void **state) {
@@ -473,6 +475,7 @@ static void query_lets_reading_statements_in(void **state) {
         "SELECT 1 -- ; DELETE FROM trades",
         "SELECT 'COPY trades TO ''x''; read_csv(''/etc/passwd'')'",
         "SELECT $$a;b$$, $x$ $$ $x$, E'\\'; (((', \"volume\" FROM trades",
+        "SELECT 'a\"b', '\"]}', E'\\\\' FROM trades WHERE user_id IN ('x\"y', '{\"')",
         "EXPLAIN SELECT * FROM trades",
         "EXPLAIN ANALYZE SELECT count(*) FROM trades",
         "EXPLAIN (ANALYZE, FORMAT json) SELECT 1",
