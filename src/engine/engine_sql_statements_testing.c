@@ -20,15 +20,15 @@ static sql_source source_of(sql_maker *m, const tape_table_info *table, const ch
     return (sql_source){table, table->kind == TAPE_KIND_ENTITY && sql_chance(m, 35), alias};
 }
 
-static sql_source any_source(sql_maker *m, const char *alias) {
+sql_source sql_any_source(sql_maker *m, const char *alias) {
     return source_of(m, any_table(m), alias);
 }
 
-static sql_source source_named(sql_maker *m, uint16_t table, const char *alias) {
+sql_source sql_source_named(sql_maker *m, uint16_t table, const char *alias) {
     return source_of(m, record_table(table), alias);
 }
 
-static void put_source(sql_maker *m, const sql_source *s) {
+void sql_put_source(sql_maker *m, const sql_source *s) {
     static const char *const before[] = {"", "", "", "", "", "main.", "memory.main."};
     const char *name = s->table->name;
     sql_put(m, "%s%s%s%s%s", before[sql_below(m, COUNT_OF(before))], name,
@@ -39,14 +39,14 @@ static void put_source(sql_maker *m, const sql_source *s) {
             s->alias);
 }
 
-static void put_seq_window(sql_maker *m, const sql_source *s, size_t width) {
+void sql_put_seq_window(sql_maker *m, const sql_source *s, size_t width) {
     size_t from = sql_below(m, m->records->count + 1);
     sql_put(m, "%s%sseq BETWEEN %zu AND %zu", s->alias, s->alias[0] == '\0' ? "" : ".", from,
             from + width);
 }
 
 /* For what must be total whatever the columns are. */
-static void put_order_all(sql_maker *m) {
+void sql_put_order_all(sql_maker *m) {
     if (sql_chance(m, 60)) {
         sql_put(m, " ORDER BY ALL%s", sql_chance(m, 30) ? " DESC" : "");
         m->out->ordered = true;
@@ -85,18 +85,18 @@ static void put_rows_of(sql_maker *m, const sql_source *s) {
 }
 
 static void shape_rows(sql_maker *m) {
-    sql_source s = any_source(m, sql_chance(m, 60) ? "" : "t");
+    sql_source s = sql_any_source(m, sql_chance(m, 60) ? "" : "t");
     bool from_first = sql_chance(m, 10);
     if (from_first) {
         sql_put(m, "FROM ");
-        put_source(m, &s);
+        sql_put_source(m, &s);
         sql_put(m, " SELECT ");
         put_rows_of(m, &s);
     } else {
         sql_put(m, "SELECT ");
         put_rows_of(m, &s);
         sql_put(m, " FROM ");
-        put_source(m, &s);
+        sql_put_source(m, &s);
     }
     sql_put_where(m, &s, 1);
     if (sql_chance(m, 45)) {
@@ -121,11 +121,11 @@ static void shape_rows(sql_maker *m) {
 }
 
 static void shape_distinct(sql_maker *m) {
-    sql_source s = any_source(m, "");
+    sql_source s = sql_any_source(m, "");
     if (sql_chance(m, 40)) {
         const tape_field_info *key = sql_pick(m, s.table, SQL_ID | SQL_TIME);
         sql_put(m, "SELECT DISTINCT ON (%s) * FROM ", key->name);
-        put_source(m, &s);
+        sql_put_source(m, &s);
         sql_put_where(m, &s, 1);
         sql_put(m, " ORDER BY %s, seq%s", key->name, sql_chance(m, 50) ? " DESC" : "");
         m->out->ordered = true;
@@ -138,9 +138,9 @@ static void shape_distinct(sql_maker *m) {
         sql_put_column(m, &s, sql_pick(m, s.table, SQL_ENUM | SQL_ID));
     }
     sql_put(m, " FROM ");
-    put_source(m, &s);
+    sql_put_source(m, &s);
     sql_put_where(m, &s, 1);
-    put_order_all(m);
+    sql_put_order_all(m);
 }
 
 /* --- groups --- */
@@ -185,7 +185,7 @@ static void put_aggregate_in_order(sql_maker *m, const sql_source *s) {
 }
 
 /* Of one source; orders only where rows of it come once. */
-static void put_aggregate(sql_maker *m, const sql_source *s, bool once) {
+void sql_put_aggregate(sql_maker *m, const sql_source *s, bool once) {
     const tape_field_info *number = sql_pick(m, s->table, SQL_NUMBER);
     switch (sql_below(m, once ? 8 : 5)) {
     case 0:
@@ -238,7 +238,7 @@ static void put_group_key(sql_maker *m, const sql_source *s) {
 }
 
 static void shape_groups(sql_maker *m) {
-    sql_source s = any_source(m, sql_chance(m, 60) ? "" : "t");
+    sql_source s = sql_any_source(m, sql_chance(m, 60) ? "" : "t");
     size_t keys = sql_below(m, 3);
     size_t values = 1 + sql_below(m, 3);
     sql_put(m, "SELECT ");
@@ -248,11 +248,11 @@ static void shape_groups(sql_maker *m) {
     }
     for (size_t i = 0; i < values; i++) {
         sql_put(m, "%s", i == 0 ? "" : ", ");
-        put_aggregate(m, &s, true);
+        sql_put_aggregate(m, &s, true);
         sql_put(m, " AS v%zu", i);
     }
     sql_put(m, " FROM ");
-    put_source(m, &s);
+    sql_put_source(m, &s);
     sql_put_where(m, &s, 1);
     if (keys > 0) {
         static const char *const two[] = {"1, 2", "1, 2", "ROLLUP (1, 2)", "CUBE (1, 2)",
@@ -263,241 +263,35 @@ static void shape_groups(sql_maker *m) {
         }
     }
     if (!m->out->inexact) {
-        put_order_all(m);
+        sql_put_order_all(m);
     }
-}
-
-/* --- joins --- */
-
-/* ON a.x = b.x for identifiers that both have: all of them, or the one that says most. */
-static bool put_equal(sql_maker *m, const sql_source *a, const sql_source *b) {
-    static const char *const names[] = {"order_id", "trade_id", "user_id", "instrument_id"};
-    bool any = false;
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        const tape_field_info *f = record_field_named(a->table, names[i]);
-        const tape_field_info *g = record_field_named(b->table, names[i]);
-        if (f != NULL && g != NULL && (!any || sql_chance(m, 50))) {
-            sql_put(m, "%s", any ? " AND " : "");
-            bool turned = sql_chance(m, 50);
-            sql_put_column(m, turned ? b : a, turned ? g : f);
-            sql_put(m, " = ");
-            sql_put_column(m, turned ? a : b, turned ? f : g);
-            any = true;
-        }
-    }
-    return any;
-}
-
-/* What comes out of a join: figures, or its first rows. */
-static void put_joined(sql_maker *m, const sql_source *sources, size_t count) {
-    if (sql_chance(m, 50)) {
-        sql_put(m, "count(*)");
-        for (size_t i = 0; i < count; i++) {
-            sql_put(m, ", ");
-            put_aggregate(m, &sources[i], false);
-        }
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        sql_put(m, "%s%s.seq, ", i == 0 ? "" : ", ", sources[i].alias);
-        sql_put_expression(m, &sources[i], 1);
-    }
-}
-
-static void put_narrow(sql_maker *m, const sql_source *s) {
-    sql_put(m, "(SELECT * FROM ");
-    sql_source inner = *s;
-    inner.alias = "";
-    put_source(m, &inner);
-    sql_put(m, " WHERE ");
-    put_seq_window(m, &inner, 300);
-    sql_put(m, ") AS %s", s->alias);
-}
-
-static void shape_join(sql_maker *m) {
-    static const char *const joins[] = {"JOIN",       "INNER JOIN", "LEFT JOIN",
-                                        "RIGHT JOIN", "FULL JOIN",  "LEFT OUTER JOIN"};
-    sql_source s[2] = {any_source(m, "a"), any_source(m, "b")};
-    bool narrow = sql_chance(m, 25);
-    sql_put(m, "SELECT ");
-    put_joined(m, s, 2);
-    sql_put(m, " FROM ");
-    narrow ? put_narrow(m, &s[0]) : put_source(m, &s[0]);
-    sql_put(m, " %s ", joins[sql_below(m, COUNT_OF(joins))]);
-    put_source(m, &s[1]);
-    sql_put(m, " ON ");
-    if (!put_equal(m, &s[0], &s[1])) {
-        sql_put(m, "a.seq = b.seq + %zu", sql_below(m, 5));
-    }
-    if (sql_chance(m, 30)) {
-        sql_put(m, " AND ");
-        sql_put_condition(m, s, 2, 1);
-    }
-    sql_put_where(m, s, 2);
-    put_order_all(m);
-}
-
-static void shape_comma(sql_maker *m) {
-    sql_source s[3] = {
-        source_named(m, TAPE_TABLE_TRADES, "a"), source_named(m, TAPE_TABLE_ORDERS, "b"),
-        source_named(m, sql_chance(m, 50) ? TAPE_TABLE_ACCOUNTS : TAPE_TABLE_POSITIONS, "c")};
-    bool three = sql_chance(m, 40);
-    s[2].history = false;
-    sql_put(m, "SELECT ");
-    put_joined(m, s, three ? 3 : 2);
-    sql_put(m, " FROM ");
-    for (size_t i = 0; i < (three ? 3u : 2u); i++) {
-        sql_put(m, "%s", i == 0 ? "" : ", ");
-        put_source(m, &s[i]);
-    }
-    bool where = sql_put_where(m, s, three ? 3 : 2);
-    sql_put(m, "%sa.order_id = b.order_id%s", where ? " AND " : " WHERE ",
-            three ? " AND c.user_id = b.user_id" : "");
-    put_order_all(m);
-}
-
-static void shape_using(sql_maker *m) {
-    sql_source s[2] = {source_named(m, TAPE_TABLE_TRADES, "a"), any_source(m, "b")};
-    bool orders = s[1].table->id == TAPE_TABLE_ORDERS;
-    bool users = record_field_named(s[1].table, "user_id") != NULL;
-    sql_put(m, "SELECT %s, count(*), min(b.seq), max(a.ts) FROM ",
-            orders  ? "order_id"
-            : users ? "user_id"
-                    : "instrument_id");
-    put_narrow(m, &s[0]);
-    sql_put(m, " %sJOIN ", sql_chance(m, 40) ? "LEFT " : sql_chance(m, 20) ? "FULL " : "");
-    put_source(m, &s[1]);
-    sql_put(m, " USING (%s)", orders ? "order_id" : users ? "user_id" : "instrument_id");
-    sql_put_where(m, s, 2);
-    sql_put(m, " GROUP BY 1");
-    put_order_all(m);
-}
-
-static void shape_self_join(sql_maker *m) {
-    sql_source a = any_source(m, "a");
-    sql_source b = a;
-    b.alias = "b";
-    b.history = a.table->kind == TAPE_KIND_ENTITY && sql_chance(m, 50);
-    sql_source s[2] = {a, b};
-    sql_put(m, "SELECT ");
-    put_joined(m, s, 2);
-    sql_put(m, " FROM ");
-    put_source(m, &a);
-    sql_put(m, " %sJOIN ", sql_chance(m, 40) ? "LEFT " : "");
-    put_source(m, &b);
-    sql_put(m, " ON ");
-    if (sql_chance(m, 40) || !put_equal(m, &a, &b)) {
-        sql_put(m, "a.seq = b.seq + %zu", sql_below(m, 20));
-    } else {
-        sql_put(m, " AND a.seq %s b.seq AND b.seq - a.seq::BIGINT BETWEEN -200 AND 200",
-                sql_chance(m, 50) ? "<" : ">");
-    }
-    sql_put_where(m, s, 2);
-    put_order_all(m);
-}
-
-static void shape_semi(sql_maker *m) {
-    sql_source a = source_named(m, sql_chance(m, 50) ? TAPE_TABLE_TRADES : TAPE_TABLE_ORDERS, "a");
-    sql_source b = source_named(m, sql_chance(m, 60) ? TAPE_TABLE_ORDERS : TAPE_TABLE_TRADES, "b");
-    const char *field = sql_chance(m, 50) ? "order_id" : "user_id";
-    sql_put(m, "SELECT a.seq, a.%s FROM ", field);
-    put_source(m, &a);
-    size_t n = sql_below(m, 8);
-    if (n < 2) {
-        sql_put(m, " %s JOIN ", n == 0 ? "SEMI" : "ANTI");
-        put_source(m, &b);
-        sql_put(m, " ON a.%s = b.%s", field, field);
-        if (sql_chance(m, 50)) {
-            sql_put(m, " AND ");
-            sql_put_condition(m, &b, 1, 1);
-        }
-        sql_put_where(m, &a, 1);
-    } else {
-        bool where = sql_put_where(m, &a, 1);
-        sql_put(m, "%s", where ? " AND " : " WHERE ");
-        if (n < 5) {
-            sql_put(m, "a.%s %sIN (SELECT b.%s FROM ", field, n == 2 ? "NOT " : "", field);
-            put_source(m, &b);
-            sql_put_where(m, &b, 1);
-            sql_put(m, ")");
-        } else if (n < 7) {
-            sql_put(m, "%sEXISTS (SELECT 1 FROM ", n == 5 ? "NOT " : "");
-            put_source(m, &b);
-            sql_put(m, " WHERE b.%s = a.%s AND b.seq %s a.seq AND ", field, field,
-                    sql_chance(m, 50) ? "<" : ">=");
-            sql_put_condition(m, &b, 1, 1);
-            sql_put(m, ")");
-        } else {
-            sql_put(m, "a.seq %s (SELECT b.seq FROM ", sql_chance(m, 50) ? "> ALL" : "<= ANY");
-            put_source(m, &b);
-            sql_put(m, " WHERE ");
-            put_seq_window(m, &b, 50);
-            sql_put(m, ")");
-        }
-    }
-    put_order_all(m);
-}
-
-/* Of right rows at the same time any may be the nearest: then only what they share is shown. */
-static void shape_asof(sql_maker *m) {
-    sql_source a = source_named(m, TAPE_TABLE_TRADES, "a");
-    sql_source b = source_named(m, sql_chance(m, 70) ? TAPE_TABLE_TICKS : TAPE_TABLE_ORDERS, "b");
-    sql_source s[2] = {a, b};
-    bool by_seq = sql_chance(m, 50);
-    bool after = sql_chance(m, 25);
-    sql_put(m, "SELECT a.seq, a.ts, a.instrument_id, %s FROM ",
-            by_seq ? "b.seq AS bseq, b.ts AS bts, b.instrument_id AS bi" : "b.ts AS bts");
-    put_source(m, &a);
-    sql_put(m, " ASOF %sJOIN ", sql_chance(m, 50) ? "LEFT " : "");
-    put_source(m, &b);
-    sql_put(m, " ON a.instrument_id = b.instrument_id AND a.%s %s b.%s", by_seq ? "seq" : "ts",
-            after ? "<=" : ">=", by_seq ? "seq" : "ts");
-    if (by_seq) {
-        sql_put_where(m, s, 2);
-    } else {
-        bool where = sql_put_where(m, s, 1);
-        if (sql_chance(m, 50)) {
-            sql_put(m, "%sb.ts %s ", where ? " AND " : " WHERE ", sql_chance(m, 50) ? ">" : "<");
-            sql_put_value(m, b.table, &b.table->fields[1]);
-        }
-    }
-    put_order_all(m);
-}
-
-static void shape_positional(sql_maker *m) {
-    sql_source s[2] = {source_named(m, TAPE_TABLE_TRADES, "a"),
-                       source_named(m, TAPE_TABLE_TICKS, "b")};
-    sql_put(m, "SELECT a.seq, b.seq, a.instrument_id FROM (SELECT * FROM trades ORDER BY seq) a "
-               "POSITIONAL JOIN (SELECT * FROM ticks ORDER BY seq) b");
-    sql_put_where(m, s, 2);
-    put_order_all(m);
 }
 
 /* --- statements in statements --- */
 
 static void shape_with(sql_maker *m) {
-    sql_source s = any_source(m, "");
+    sql_source s = sql_any_source(m, "");
     sql_source x = {s.table, false, "x"};
     sql_put(m, "WITH x AS %s(SELECT * FROM ",
             sql_chance(m, 30)   ? "MATERIALIZED "
             : sql_chance(m, 30) ? "NOT MATERIALIZED "
                                 : "");
-    put_source(m, &s);
+    sql_put_source(m, &s);
     sql_put_where(m, &s, 1);
     sql_put(m, ") SELECT ");
     if (sql_chance(m, 50)) {
         sql_put(m, "count(*), ");
-        put_aggregate(m, &x, true);
+        sql_put_aggregate(m, &x, true);
         sql_put(m, " FROM x");
         sql_put_where(m, &x, 1);
     } else {
         sql_source y = {s.table, false, "y"};
         sql_source both[2] = {x, y};
-        put_joined(m, both, 2);
+        sql_put_joined(m, both, 2);
         sql_put(m, " FROM x JOIN x AS y ON x.seq = y.seq + 1");
         sql_put_where(m, both, 2);
     }
-    put_order_all(m);
+    sql_put_order_all(m);
 }
 
 /* Names that are not what they seem. */
@@ -544,55 +338,56 @@ static void shape_misleading(sql_maker *m) {
 }
 
 static void shape_correlated(sql_maker *m) {
-    sql_source a = source_named(m, TAPE_TABLE_ORDERS, "a");
-    sql_source t = source_named(m, sql_chance(m, 60) ? TAPE_TABLE_TRADES : TAPE_TABLE_ORDERS, "t");
+    sql_source a = sql_source_named(m, TAPE_TABLE_ORDERS, "a");
+    sql_source t =
+        sql_source_named(m, sql_chance(m, 60) ? TAPE_TABLE_TRADES : TAPE_TABLE_ORDERS, "t");
     if (sql_chance(m, 40)) {
         sql_put(m, "SELECT a.seq, a.order_id, l.n, l.last FROM ");
-        put_narrow(m, &a);
+        sql_put_narrow(m, &a);
         sql_put(m, " %sLATERAL (SELECT count(*) AS n, max(t.seq) AS last FROM ",
                 sql_chance(m, 50) ? "CROSS JOIN " : ", ");
-        put_source(m, &t);
+        sql_put_source(m, &t);
         sql_put(m, " WHERE t.order_id = a.order_id) AS l");
         sql_put_where(m, &a, 1);
     } else {
         sql_put(m, "SELECT a.seq, (SELECT ");
-        put_aggregate(m, &t, true);
+        sql_put_aggregate(m, &t, true);
         sql_put(m, " FROM ");
-        put_source(m, &t);
+        sql_put_source(m, &t);
         sql_put(m, " WHERE t.order_id = a.order_id");
         if (sql_chance(m, 50)) {
             sql_put(m, " AND ");
             sql_put_condition(m, &t, 1, 1);
         }
         sql_put(m, ") AS v FROM ");
-        put_narrow(m, &a);
+        sql_put_narrow(m, &a);
         sql_put_where(m, &a, 1);
     }
     if (!m->out->inexact) {
-        put_order_all(m);
+        sql_put_order_all(m);
     }
 }
 
 static void shape_scalar(sql_maker *m) {
-    sql_source a = any_source(m, "");
-    sql_source b = any_source(m, "");
+    sql_source a = sql_any_source(m, "");
+    sql_source b = sql_any_source(m, "");
     sql_put(m, "SELECT (SELECT count(*) FROM ");
-    put_source(m, &a);
+    sql_put_source(m, &a);
     sql_put_where(m, &a, 1);
     sql_put(m, ") AS x, (SELECT max(seq) FROM ");
-    put_source(m, &b);
+    sql_put_source(m, &b);
     sql_put_where(m, &b, 1);
     sql_put(m, ") AS y");
     if (sql_chance(m, 50)) {
-        sql_source c = any_source(m, "c");
+        sql_source c = sql_any_source(m, "c");
         sql_put(m, ", c.seq FROM ");
-        put_source(m, &c);
+        sql_put_source(m, &c);
         sql_put(m, " WHERE c.seq %s (SELECT avg(seq) FROM ", sql_chance(m, 50) ? ">" : "<");
-        put_source(m, &b);
+        sql_put_source(m, &b);
         sql_put(m, ") AND ");
         sql_put_condition(m, &c, 1, 1);
     }
-    put_order_all(m);
+    sql_put_order_all(m);
 }
 
 static void shape_sets(sql_maker *m) {
@@ -606,15 +401,15 @@ static void shape_sets(sql_maker *m) {
     const char *list = lists[sql_below(m, COUNT_OF(lists))];
     size_t count = 2 + sql_below(m, 2);
     for (size_t i = 0; i < count; i++) {
-        sql_source s = source_named(m, tables[sql_below(m, COUNT_OF(tables))], "");
+        sql_source s = sql_source_named(m, tables[sql_below(m, COUNT_OF(tables))], "");
         if (i > 0) {
             sql_put(m, " %s ", sets[sql_below(m, COUNT_OF(sets))]);
         }
         sql_put(m, "SELECT %s FROM ", list);
-        put_source(m, &s);
+        sql_put_source(m, &s);
         sql_put_where(m, &s, 1);
     }
-    put_order_all(m);
+    sql_put_order_all(m);
 }
 
 /* --- windows --- */
@@ -649,11 +444,11 @@ static void put_window(sql_maker *m, const sql_source *s) {
 }
 
 static void shape_window(sql_maker *m) {
-    sql_source s = any_source(m, "");
+    sql_source s = sql_any_source(m, "");
     sql_put(m, "SELECT seq, ");
     put_window(m, &s);
     sql_put(m, " AS w FROM ");
-    put_source(m, &s);
+    sql_put_source(m, &s);
     sql_put_where(m, &s, 1);
     if (sql_chance(m, 50)) {
         sql_put(m, " QUALIFY ");
@@ -665,7 +460,7 @@ static void shape_window(sql_maker *m) {
                 sql_pick(m, s.table, SQL_ID | SQL_TIME)->name, sql_chance(m, 50) ? " DESC" : "",
                 1 + sql_below(m, 3));
     }
-    put_order_all(m);
+    sql_put_order_all(m);
 }
 
 /* --- points --- */
@@ -693,7 +488,7 @@ static void put_key(sql_maker *m, const tape_table_info *table, const sql_record
 
 static void shape_point(sql_maker *m) {
     static const char *const aliases[] = {"", "", "", "t"};
-    sql_source s = any_source(m, aliases[sql_below(m, COUNT_OF(aliases))]);
+    sql_source s = sql_any_source(m, aliases[sql_below(m, COUNT_OF(aliases))]);
     s.history = s.history && sql_chance(m, 30);
     const tape_table_info *table = s.table;
     const sql_record *r = sql_pick_record(m, table->id);
@@ -708,7 +503,7 @@ static void shape_point(sql_maker *m) {
         }
     }
     sql_put(m, " FROM ");
-    put_source(m, &s);
+    sql_put_source(m, &s);
     sql_put(m, " WHERE ");
     size_t first = sql_below(m, table->key_count);
     const char *alias = s.alias[0] == '\0' ? "" : "t.";
@@ -861,18 +656,20 @@ static const struct {
     {"rows", shape_rows, 14},
     {"groups", shape_groups, 14},
     {"point", shape_point, 14},
-    {"join", shape_join, 9},
-    {"comma", shape_comma, 3},
-    {"using", shape_using, 3},
-    {"self join", shape_self_join, 4},
-    {"semi", shape_semi, 5},
-    {"asof", shape_asof, 4},
-    {"positional", shape_positional, 1},
+    {"join", sql_shape_join, 9},
+    {"comma", sql_shape_comma, 3},
+    {"using", sql_shape_using, 3},
+    {"self join", sql_shape_self_join, 4},
+    {"semi", sql_shape_semi, 5},
+    {"asof", sql_shape_asof, 4},
+    {"positional", sql_shape_positional, 1},
     {"with", shape_with, 5},
     {"misleading", shape_misleading, 4},
     {"correlated", shape_correlated, 3},
     {"scalar", shape_scalar, 3},
     {"sets", shape_sets, 4},
+    {"hints", sql_shape_hints, 8},
+    {"natural", sql_shape_natural, 2},
     {"window", shape_window, 5},
     {"distinct", shape_distinct, 4},
     {"macro", shape_macro, 6},

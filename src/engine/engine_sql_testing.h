@@ -71,7 +71,8 @@ void sql_market_next(sql_market *m, sql_records *to, size_t count);
 void sql_records_deinit(sql_records *records);
 bool sql_field_is_wild(const tape_field_info *field);
 
-/* --- statements: engine_sql_expressions_testing.c and engine_sql_statements_testing.c --- */
+/* --- statements: engine_sql_expressions_testing.c, engine_sql_statements_testing.c and
+ * engine_sql_joins_testing.c --- */
 
 #define SQL_PARAMS_MAX 4
 typedef struct sql_statement {
@@ -91,7 +92,7 @@ void sql_statement_make(sql_statement *out, uint64_t *random, const sql_records 
 void sql_statement_deinit(sql_statement *s);
 size_t sql_shape_count(void);
 
-/* --- making statements: between the two files --- */
+/* --- making statements: between these files --- */
 
 /* A relation in a FROM clause. */
 typedef struct sql_source {
@@ -142,6 +143,31 @@ void sql_put_condition(sql_maker *m, const sql_source *sources, size_t count, un
 bool sql_put_where(sql_maker *m, const sql_source *sources, size_t count);
 /* A column, or something made of columns, whose value does not depend on anything but its row. */
 void sql_put_expression(sql_maker *m, const sql_source *sources, size_t count);
+
+/* A relation of any table, or of one; a history now and then. */
+sql_source sql_any_source(sql_maker *m, const char *alias);
+sql_source sql_source_named(sql_maker *m, uint16_t table, const char *alias);
+void sql_put_source(sql_maker *m, const sql_source *s);
+/* seq BETWEEN somewhere AND `width` later. */
+void sql_put_seq_window(sql_maker *m, const sql_source *s, size_t width);
+/* Often an order by all columns, which is total whatever they are, and a LIMIT. */
+void sql_put_order_all(sql_maker *m);
+/* Of one source; what depends on an order only where its rows come `once`. */
+void sql_put_aggregate(sql_maker *m, const sql_source *s, bool once);
+/* What comes out of a join: figures, or a few columns of each. */
+void sql_put_joined(sql_maker *m, const sql_source *sources, size_t count);
+/* A relation of a few hundred rows, as a subquery. */
+void sql_put_narrow(sql_maker *m, const sql_source *s);
+/* The shapes of engine_sql_joins_testing.c. */
+void sql_shape_join(sql_maker *m);
+void sql_shape_comma(sql_maker *m);
+void sql_shape_using(sql_maker *m);
+void sql_shape_self_join(sql_maker *m);
+void sql_shape_semi(sql_maker *m);
+void sql_shape_asof(sql_maker *m);
+void sql_shape_positional(sql_maker *m);
+void sql_shape_hints(sql_maker *m);
+void sql_shape_natural(sql_maker *m);
 
 /* --- the plain database and its answers: engine_sql_plain_testing.c --- */
 
