@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the examples one after the other on one store: examples/run.sh EMBED FOLLOW VIEW SCAN
+# Runs the examples one after the other on one store: examples/run.sh EMBED FOLLOW VIEW SCAN UDF
 set -euo pipefail
 work=$(mktemp -d "${TMPDIR:-/tmp}/tape-examples.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -35,3 +35,6 @@ if [ "$scanned" != "$expected" ]; then
     printf 'expected: %s\nactual: %s\n' "$expected" "$scanned" >&2
     exit 1
 fi
+with_functions=$("$5" "$work/db")
+expect "$with_functions" 'IC2601: 29000 ticks at most, prices within 0'
+expect "$with_functions" 'IF2601: 19564 ticks at most, prices within 12.6'
