@@ -6,8 +6,8 @@
 
 /* DuckDB's vectors have this many rows. */
 #define VECTOR_STORE_ROWS 2048u
-/* What is kept costs about 30 KB per field and chunk, which itself has nearly a megabyte. */
-#define VECTOR_STORE_RUNS_MAX 8192u
+/* What is kept costs about 45 KB per field and chunk, which itself has nearly a megabyte. */
+#define VECTOR_STORE_RUNS_MAX 2048u
 
 typedef struct vector_run vector_run; /* the vectors of one field of one chunk */
 
