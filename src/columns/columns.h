@@ -165,8 +165,8 @@ void columns_read_superseded(const columns *c, uint16_t table, uint64_t first,
                              const uint32_t *selected, uint32_t count, uint64_t at, uint64_t *out);
 
 /* Where the values of row `first` and of those after it in its chunk stand, for fields of eight
- * bytes a row (U64, TIME, F64 that are no array); NULL for others. They stay as long as the pin; only
- * those of published rows may be read. */
+ * bytes a row (U64, TIME, F64 that are no array); NULL for others. They stay as long as the pin;
+ * only those of published rows may be read. */
 const void *columns_words(const columns *c, uint16_t table, uint32_t field, uint64_t first);
 
 /* Whether every row of the run was written by a version of the table that has the field; if not,
