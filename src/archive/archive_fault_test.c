@@ -312,7 +312,7 @@ static void stop_at_every_step(work kind) {
         for (uint64_t n = 0; n < (whole ? 8 : 1); n++) {
             bool kill = (step / 2 + n) % 4 == 0;
             uint64_t seed = (step * 31 + (uint64_t)kind) * 17 + n;
-            bool model = whole || step % 6 == 1 || kill;
+            bool model = whole || step % 10 == 1 || (kill && step % 3 == 0);
             done += stop_at(kind, step, seed, kill, &before, &after, model) == TAPE_OK;
         }
     }
@@ -334,17 +334,34 @@ static void being_stopped_in_an_expiry_leaves_before_or_after(void **state) {
     stop_at_every_step(WORK_EXPIRE);
 }
 
+/* The same failure, and the power goes before anything is tried again. */
+static void fail_and_stop(work kind, const os_sim_fault *fault, os_sim_power_mode mode,
+                          const figure *before, const figure *after) {
+    world w;
+    tape_error error;
+    os_sim *sim = os_sim_clone(b.sim);
+    world_ok(open_on(sim, &w, &error), &error);
+    (void)os_sim_fault_add(sim, fault);
+    tape_status status = do_work(&w, kind, &error);
+    os_sim_fault_clear(sim);
+    close_on(&w);
+    os_sim_power_loss(sim, &(os_sim_power){.mode = mode});
+    recover(sim, kind, status == TAPE_OK ? after : before, after, false);
+    os_sim_destroy(&sim);
+}
+
 /* Each call of a kind fails once; the archive stays usable, and the work succeeds when it is tried
  * again, and lasts. Returns how many calls there were. */
 static uint64_t fail_each(work kind, os_sim_operation operation, os_sim_effect effect,
                           const figure *before, const figure *after) {
-    for (uint64_t skip = 0;; skip += getenv("TAPE_TEST_SCALE") != NULL ? 1 : 1 + skip / 2) {
+    bool whole = getenv("TAPE_TEST_SCALE") != NULL || operation == OS_SIM_DIR_SYNC;
+    for (uint64_t skip = 0;; skip += whole ? 1 : 1 + skip) {
         world w;
         tape_error error;
         os_sim *sim = os_sim_clone(b.sim);
+        os_sim_fault one = {operation, effect, NULL, skip, 1, NULL, 0};
         world_ok(open_on(sim, &w, &error), &error);
-        size_t fault =
-            os_sim_fault_add(sim, &(os_sim_fault){operation, effect, NULL, skip, 1, NULL, 0});
+        size_t fault = os_sim_fault_add(sim, &one);
         tape_status status = do_work(&w, kind, &error);
         bool hit = os_sim_fault_hits(sim, fault) > 0;
         os_sim_fault_clear(sim);
@@ -367,6 +384,10 @@ static uint64_t fail_each(work kind, os_sim_operation operation, os_sim_effect e
         os_sim_destroy(&sim);
         if (!hit) {
             return skip;
+        }
+        fail_and_stop(kind, &one, OS_SIM_POWER_KEEP_ALL, before, after);
+        if (getenv("TAPE_TEST_SCALE") != NULL) {
+            fail_and_stop(kind, &one, OS_SIM_POWER_LOSE_ALL, before, after);
         }
     }
 }

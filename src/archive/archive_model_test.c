@@ -23,15 +23,31 @@ static int64_t day_ns(int64_t days) {
     return days * ARCHIVE_DAY_NS;
 }
 
+/* Just before or after something was superseded, the newest, or any. */
+static uint64_t pick_seq(world *w, const world_view *v) {
+    uint64_t any = world_random(w, v->seq + 1);
+    uint64_t seq = any;
+    switch (world_random(w, 4)) {
+    case 0:
+        seq = v->seq;
+        break;
+    case 1:
+    case 2:
+        seq = any > 0 && w->records[any - 1].by <= v->seq ? w->records[any - 1].by : any;
+        seq -= seq > 0 ? world_random(w, 2) : 0;
+        break;
+    default:
+        break;
+    }
+    return world_append_end(w, seq);
+}
+
 static void check_views(run *r) {
     world *w = &r->w;
     size_t at = (size_t)world_random(w, r->view_count + 1);
     world_view now = world_view_open(w);
     const world_view *v = at < r->view_count ? &r->views[at] : &now;
-    uint64_t newest = v->seq;
-    uint64_t seq = world_random(w, 3) == 0 ? newest : world_random(w, newest + 2);
-    seq = world_append_end(w, seq > newest ? newest : seq);
-    r->covered->compared += world_check(w, v, seq, NULL);
+    r->covered->compared += world_check(w, v, pick_seq(w, v), NULL);
     world_view_close(&now);
 }
 
@@ -190,7 +206,7 @@ static void run_seed(uint64_t seed, covered *c) {
             break;
         }
         toggle_view(&r);
-        if (step % 3 == 0) {
+        if (step % 2 == 0) {
             check_views(&r);
         }
         c->split += w->options.file_rows_max != 0;

