@@ -155,8 +155,8 @@ static char *copy_statement(const archive *a, const archive_file_info *info, con
                       pairs ? "superseded_by, seq" : "ts, seq");
     } else {
         buffer_printf(&sql,
-                      "COPY (SELECT r.* FROM (%s) r LEFT JOIN (SELECT i, row_number() OVER (ORDER "
-                      "BY i) // %u AS g FROM (SELECT DISTINCT \"%s\" AS i FROM (%s))) "
+                      "COPY (SELECT r.* FROM (%s) r LEFT JOIN (SELECT i, (row_number() OVER "
+                      "(ORDER BY i) - 1) // %u AS g FROM (SELECT DISTINCT \"%s\" AS i FROM (%s))) "
                       "ON \"%s\" IS NOT DISTINCT FROM i ORDER BY g, ts, seq",
                       select, INSTRUMENTS_TOGETHER, instrument->name, select, instrument->name);
     }
