@@ -5,7 +5,7 @@ In the manual
     ```console    has commands, "$ tape ...", each followed by what it prints
     ```sql        is a statement on the store `market`; a ```text block right after it is its result
     ```c          stands, line for line, in one of the examples' programs, which have tests themselves
-Times ("in 0.18 s") may differ. --rewrite puts what is printed now in place of what is shown.
+Times ("in 0.18 s") may differ. A last line "..." leaves out what follows. --rewrite puts what is printed now in place of what is shown.
 """
 import glob
 import os
@@ -45,7 +45,7 @@ def run(tape, folder, words, text=None):
     done = subprocess.run([tape, *words], cwd=folder, capture_output=True, text=True, check=False,
                           input=text, stdin=subprocess.DEVNULL if text is None else None,
                           timeout=120)
-    return [line.rstrip() for line in (done.stdout + done.stderr).splitlines()]
+    return [line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
 
 
 def run_console(tape, folder, lines):
@@ -112,6 +112,8 @@ def check(tape, manual):
             else:
                 continue
             ran += 1
+            if target.lines and target.lines[-1] == "...":
+                now = now[:len(target.lines) - 1] + ["..."]
             if not same(target.lines, now):
                 wrong.append((target, now))
     return lines, ran, wrong
