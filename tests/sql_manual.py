@@ -77,14 +77,18 @@ def same(shown, now):
     return plain(shown) == plain(now)
 
 
-def stands_in_an_example(lines, root):
-    for path in glob.glob(os.path.join(root, "examples", "*.c")):
+def in_an_example(lines, root):
+    """The part of an example's program from the first of the lines to one like the last."""
+    for path in sorted(glob.glob(os.path.join(root, "examples", "*.c"))):
         with open(path, encoding="utf-8") as file:
-            program = [line.strip() for line in file]
-        wanted = [line.strip() for line in lines]
-        if any(program[n:n + len(wanted)] == wanted for n in range(len(program))):
-            return True
-    return False
+            program = [line.rstrip("\n") for line in file]
+        starts = [n for n, line in enumerate(program) if line.strip() == lines[0].strip()]
+        if starts:
+            begin = program[starts[0]:]
+            indent = len(begin[0]) - len(begin[0].lstrip())
+            ends = [n for n, line in enumerate(begin) if line.strip() == lines[-1].strip()]
+            return [line[indent:] for line in begin[:ends[0] + 1]] if ends else []
+    return ["in none of the programs of examples/"]
 
 
 def check(tape, manual):
@@ -107,8 +111,7 @@ def check(tape, manual):
                 else:
                     target = after
             elif block.kind == "c":
-                now = block.lines if stands_in_an_example(block.lines, root) else [
-                    "in none of the programs of examples/"]
+                now = in_an_example(block.lines, root)
             else:
                 continue
             ran += 1
@@ -126,7 +129,7 @@ def main():
         print(f"line {block.first}:", *block.lines, "should be:", *now, sep="\n")
     if "--rewrite" in sys.argv[3:]:
         for block, now in reversed(wrong):
-            if block.kind in ("console", "text"):
+            if block.kind in ("console", "text", "c"):
                 lines[block.first:block.first + len(block.lines)] = now
         with open(manual, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
