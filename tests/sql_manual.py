@@ -86,7 +86,7 @@ def in_an_example(lines, root):
         if starts:
             begin = program[starts[0]:]
             indent = len(begin[0]) - len(begin[0].lstrip())
-            ends = [n for n, line in enumerate(begin) if line.strip() == lines[-1].strip()]
+            ends = [n for n, line in enumerate(begin) if line[indent:] == lines[-1]]
             return [line[indent:] for line in begin[:ends[0] + 1]] if ends else []
     return ["in none of the programs of examples/"]
 
