@@ -305,6 +305,22 @@ def a_long_statement_shows_progress(folder):
     assert run("sql", store, LONG).stderr == ""
 
 
+def a_scan_shows_its_share(folder):
+    store = store_in(folder)
+    write(f"{folder}/ticks.csv", "instrument_id,last_price\n" +
+          "".join(f"I{i % 3},{i}\n" for i in range(130_000)))
+    run("load", store, "ticks", f"{folder}/ticks.csv")
+    slow = "SELECT count(sleep_ms(CASE seq % 500 WHEN 0 THEN 20 ELSE 0 END)) AS n FROM ticks;"
+    shell = shell_of(folder, store, "--format", "csv")
+    shell.type(slow + "\r")
+    shell.expect("#")
+    shell.expect(" %  ")
+    assert shell.expect("tape> ").endswith("\r\x1b[Kn\r\n0\r\n")
+    shell.type(LONG + ";\r")  # which scans nothing: what was scanned before says nothing of it
+    assert " %  " not in shell.expect("tape> ")
+    quit_shell(shell)
+
+
 def an_owner_elsewhere_shows_progress(folder):
     store = store_in(folder)
     owner = shell_of(folder, store)
@@ -353,7 +369,7 @@ TESTS = [statements_over_several_lines, errors_do_not_end_it, commands_do_what_h
          parameters, read_runs_up_to_the_first_error, output_goes_to_a_file,
          interrupts_stop_a_statement_alone, interrupts_reach_an_owner_elsewhere, history_is_kept,
          history_is_where_it_is_asked_to_be, history_is_shared_and_bounded, words_are_completed,
-         a_long_statement_shows_progress, an_owner_elsewhere_shows_progress,
+         a_long_statement_shows_progress, a_scan_shows_its_share, an_owner_elsewhere_shows_progress,
          a_stopped_asker_holds_nobody_up, a_terminal_sees_a_table_and_progress]
 
 sys.exit(main(TESTS))

@@ -176,7 +176,10 @@ static tape_status lock_down(duck_session *s, const duck_options *options, tape_
     buffer_printf(&b, "SET temp_directory = %s;", temp_dir);
     free(temp_dir);
     free(directories);
-    buffer_append_text(&b, "SET enable_external_access = false; SET lock_configuration = true");
+    /* Sessions ask for progress one by one: see session_tell_progress. */
+    buffer_append_text(&b, "SET allowed_configs = ['enable_progress_bar', "
+                           "'enable_progress_bar_print', 'progress_bar_time'];"
+                           "SET enable_external_access = false; SET lock_configuration = true");
     buffer_append(&b, "", 1);
     tape_status status = duck_session_run(s, (const char *)b.data, error);
     buffer_deinit(&b);
@@ -237,6 +240,14 @@ void duck_close(duck **handle) {
 
 /* --- sessions --- */
 
+/* DuckDB counts what a statement has done only where a bar is wanted, which it is not to print. */
+static tape_status session_tell_progress(duck_session *s, tape_error *error) {
+    return duck_session_run(s,
+                            "SET enable_progress_bar = true; SET enable_progress_bar_print = false;"
+                            "SET progress_bar_time = 0",
+                            error);
+}
+
 tape_status duck_session_open(duck *d, duck_session **out, tape_error *error) {
     duck_session *s = mem_zalloc(sizeof *s);
     *out = NULL;
@@ -253,8 +264,12 @@ tape_status duck_session_open(duck *d, duck_session **out, tape_error *error) {
     s->next = d->sessions;
     d->sessions = s;
     (void)pthread_mutex_unlock(&d->mutex);
+    tape_status status = session_tell_progress(s, error);
+    if (status != TAPE_OK) {
+        duck_session_close(&s);
+    }
     *out = s;
-    return TAPE_OK;
+    return status;
 }
 
 void duck_session_close(duck_session **handle) {
@@ -328,9 +343,20 @@ void duck_session_interrupt(duck_session *s) {
     duckdb_interrupt(s->connection);
 }
 
+void duck_forget_progress(duck_session *s) {
+    atomic_store_explicit(&s->scan_rows, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->scanned_rows, 0, memory_order_relaxed);
+}
+
+/* DuckDB does not know how far scans of the columns are, nor they how far anything else is: whoever
+ * has come further is believed. */
 double duck_session_progress(duck_session *s) {
-    double percentage = duckdb_query_progress(s->connection).percentage;
-    return percentage < 0 ? -1 : percentage / 100;
+    double told = duckdb_query_progress(s->connection).percentage / 100;
+    uint64_t rows = atomic_load_explicit(&s->scan_rows, memory_order_relaxed);
+    uint64_t scanned = atomic_load_explicit(&s->scanned_rows, memory_order_relaxed);
+    double share = rows == 0 ? -1 : (double)scanned / (double)rows;
+    share = told > share ? told : share;
+    return share < 0 ? -1 : share;
 }
 
 tape_status duck_session_each(duck_session *s, const char *sql,

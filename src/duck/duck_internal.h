@@ -45,6 +45,8 @@ struct duck_session {
     const columns_hint *_Atomic hints[TAPE_TABLE_COUNT + 1];
     _Atomic bool interrupted; /* by duck_session_interrupt, since the statement started */
     duckdb_prepared_statement parser;
+    /* Rows that scans of the columns have before them, and have dealt out, in this statement. */
+    _Atomic uint64_t scan_rows, scanned_rows;
 };
 
 struct duck_statement {
@@ -86,6 +88,9 @@ duck_session *duck_scalar_bound_session(duck *d, duckdb_bind_info info);
 /* The table that a table function's first argument names; NULL, and the bind has failed, when there
  * is none. */
 const tape_table_info *duck_bound_table(duckdb_bind_info info, const char *function);
+
+/* Before a statement runs, and after it. */
+void duck_forget_progress(duck_session *s);
 
 /* Adds one column to what a table function that is being bound returns. */
 void duck_bind_column(duckdb_bind_info info, const char *name, duckdb_type type);

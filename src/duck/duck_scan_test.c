@@ -147,6 +147,32 @@ static void check_hint(const columns_hint *hint, const char *where, uint64_t lea
     buffer_deinit(&without);
 }
 
+static void duck_scan_tells_how_far_it_is(void **state) {
+    (void)state;
+    struct ArrowArray batch;
+    duck_result *r;
+    tape_error error;
+    double share = 0;
+    duck_session_see(trades.session, 0, TRADES);
+    assert_true(duck_session_progress(trades.session) <= 0);
+    assert_int_equal(duck_session_start(trades.session,
+                                        "SELECT seq FROM tape_scan('trades', 'all')", &r, &error),
+                     TAPE_OK);
+    for (;;) {
+        assert_int_equal(duck_result_arrow_next(r, &batch, &error), TAPE_OK);
+        if (batch.release == NULL) {
+            break;
+        }
+        batch.release(&batch);
+        double now = duck_session_progress(trades.session);
+        assert_true(now > 0 && now >= share && now <= 1);
+        share = now;
+    }
+    assert_true(share == 1);
+    duck_result_close(&r);
+    assert_true(duck_session_progress(trades.session) <= 0);
+}
+
 static void duck_scan_leaves_out_what_a_hint_is_not_after(void **state) {
     (void)state;
     static const char *const instruments[] = {"IF7", "absent"};
@@ -424,6 +450,7 @@ int main(void) {
         cmocka_unit_test(duck_scan_keeps_seq_order_in_a_plain_select),
         cmocka_unit_test(duck_scan_shows_what_is_after_one_seq_and_up_to_another),
         cmocka_unit_test(duck_scan_of_a_kept_plan_shows_the_seq_of_its_run),
+        cmocka_unit_test(duck_scan_tells_how_far_it_is),
         cmocka_unit_test(duck_scan_leaves_out_what_a_hint_is_not_after),
     };
     const struct CMUnitTest of_orders[] = {

@@ -206,6 +206,7 @@ static void scan_init_run(duckdb_init_info info) {
     if (g->end < g->first) {
         g->end = g->first;
     }
+    atomic_fetch_add_explicit(&s->scan_rows, g->end - g->first, memory_order_relaxed);
     g->morsel_first = g->first - g->first % MORSEL_ROWS;
     g->output_count = outputs;
     for (idx_t n = 0; n < outputs; n++) {
@@ -249,6 +250,8 @@ static bool next_morsel(scan_global *g, scan_local *local) {
         }
         local->row = morsel < g->first ? g->first : morsel;
         local->end = g->end - morsel < MORSEL_ROWS ? g->end : morsel + MORSEL_ROWS;
+        atomic_fetch_add_explicit(&g->bind->session->scanned_rows, local->end - local->row,
+                                  memory_order_relaxed);
         if (columns_chunk_wanted(g->bind->columns, g->bind->table->id, local->row, g->hint)) {
             return true;
         }

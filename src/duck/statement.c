@@ -195,6 +195,7 @@ tape_status duck_statement_bind(duck_statement *st, const tape_value *params, si
 
 tape_status duck_execution_start(duck_execution *run, duck_statement *st, tape_error *error) {
     st->spent = true;
+    duck_forget_progress(st->session);
     if (duckdb_pending_prepared_streaming(st->prepared, &run->pending) != DuckDBSuccess) {
         return duck_fail(error, duckdb_pending_error(run->pending));
     }
