@@ -100,8 +100,9 @@ static void make_table(sql_plain *p, const tape_table_info *table) {
     buffer_deinit(&sql);
 }
 
-void sql_plain_open(sql_plain *p) {
-    const duck_options options = {.memory_bytes = MIB(512), .threads = 1};
+void sql_plain_open(sql_plain *p, const char *archive_dir) {
+    const duck_options options = {
+        .memory_bytes = MIB(512), .threads = 1, .directories = &archive_dir, .directory_count = 1};
     tape_error error;
     *p = (sql_plain){0};
     if (duck_open(&p->duck, &options, &error) != TAPE_OK ||
@@ -161,6 +162,86 @@ void sql_plain_see(sql_plain *p, const sql_records *records, uint64_t seq) {
     char sql[64];
     (void)snprintf(sql, sizeof sql, "SET VARIABLE last_seq = %" PRIu64 "::UBIGINT", seq);
     run(p, sql);
+}
+
+/* --- files of the archive, as other engines read them --- */
+
+static void add_count(void *context, const char *text) {
+    *(uint64_t *)context += strtoull(text, NULL, 10);
+}
+
+/* Rows of one select that the other lacks, and the reverse. */
+static void check_same_rows(sql_plain *p, const char *files, const char *records) {
+    uint64_t count = 0;
+    tape_error error;
+    char *sql = mem_printf("SELECT count(*) FROM ((%s EXCEPT ALL %s) UNION ALL (%s EXCEPT ALL %s))",
+                           files, records, records, files);
+    if (duck_session_each(p->session, sql, add_count, &count, &error) != TAPE_OK) {
+        fail_msg("%s: %s", error.text, sql);
+    }
+    if (count != 0) {
+        fail_msg("%" PRIu64 " rows differ: %s", count, sql);
+    }
+    free(sql);
+}
+
+static bool has_files(sql_plain *p, const char *dir, const char *table, const char *days) {
+    uint64_t count = 0;
+    tape_error error;
+    char *sql =
+        mem_printf("SELECT count(*) FROM glob('%s/table=%s%s/*.parquet')", dir, table, days);
+    if (duck_session_each(p->session, sql, add_count, &count, &error) != TAPE_OK) {
+        fail_msg("%s: %s", error.text, sql);
+    }
+    free(sql);
+    return count > 0;
+}
+
+/* By the statements of docs/SQL.md. */
+static void check_files_of(sql_plain *p, const tape_table_info *table, const char *dir,
+                           uint64_t archived) {
+    const char *name = table->name;
+    buffer fields = {0};
+    for (uint32_t i = 0; i < table->field_count; i++) {
+        const tape_field_info *f = &table->fields[i];
+        buffer_printf(&fields, "%s%s%s", i == 0 ? "" : ", ", f->name,
+                      f->count > 1 ? "::DOUBLE[]" : "");
+    }
+    buffer_append(&fields, "", 1);
+    const char *list = (const char *)fields.data;
+    char *all = mem_printf("SELECT %s FROM read_parquet('%s/table=%s/*/*.parquet', union_by_name = "
+                           "true, hive_partitioning = false)",
+                           list, dir, name);
+    char *records = mem_printf("SELECT %s FROM %s_all WHERE seq <= %" PRIu64, list, name, archived);
+    check_same_rows(p, all, records);
+    if (table->kind == TAPE_KIND_ENTITY) {
+        char *pairs = mem_printf("%s/superseded", dir);
+        bool superseded = has_files(p, pairs, name, "");
+        char *but = mem_printf("WHERE seq NOT IN (SELECT seq FROM "
+                               "'%s/superseded/table=%s/*.parquet')",
+                               dir, name);
+        char *newest = mem_printf("SELECT %s FROM '%s/table=%s/*/current-*.parquet' %s", list, dir,
+                                  name, superseded ? but : "");
+        char *newest_records = mem_printf("SELECT %s FROM %s", list, name);
+        check_same_rows(p, newest, newest_records);
+        free(pairs);
+        free(but);
+        free(newest);
+        free(newest_records);
+    }
+    free(all);
+    free(records);
+    buffer_deinit(&fields);
+}
+
+void sql_plain_check_files(sql_plain *p, const sql_records *records, const char *dir,
+                           uint64_t archived) {
+    sql_plain_see(p, records, archived);
+    for (uint16_t id = 1; id <= TAPE_TABLE_COUNT; id++) {
+        if (has_files(p, dir, record_table(id)->name, "/*")) {
+            check_files_of(p, record_table(id), dir, archived);
+        }
+    }
 }
 
 /* --- reading answers --- */

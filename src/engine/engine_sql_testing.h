@@ -194,10 +194,15 @@ typedef struct sql_plain {
     size_t loaded; /* records */
 } sql_plain;
 
-void sql_plain_open(sql_plain *p);
+/* It may read the files in that directory. */
+void sql_plain_open(sql_plain *p, const char *archive_dir);
 void sql_plain_close(sql_plain *p);
 /* Brings it up to all the records, and makes statements see those with seq <= `seq`. */
 void sql_plain_see(sql_plain *p, const sql_records *records, uint64_t seq);
 void sql_plain_answer(sql_plain *p, const sql_statement *s, sql_answer *out);
+/* That the archive's files alone, as any engine reads them, tell of every record up to `archived`,
+ * and which versions were the newest there. Nobody may be at work on them. */
+void sql_plain_check_files(sql_plain *p, const sql_records *records, const char *dir,
+                           uint64_t archived);
 
 #endif
