@@ -242,7 +242,7 @@ static void *run_writer(void *argument) {
     sim_options_init(&options);
     options.orders = a->race->goals.orders_max;
     options.seed = a->number + 1;
-    options.rate = 20000;
+    options.rate = 6000;
     options.level = TAPE_WRITTEN;
     options.progress = not_done;
     options.progress_context = a->race;
@@ -277,7 +277,7 @@ static void *run_archiver(void *argument) {
         if (random_below(&a->random, 4) == 0) {
             CHECK_OK(tape_compact(a->race->db, NULL, &error), &error);
         }
-        os_sleep_ns(INT64_C(1000000) * (int64_t)random_below(&a->random, 1000));
+        os_sleep_ns(INT64_C(1000000) * (int64_t)random_below(&a->random, 500));
     }
     return NULL;
 }
@@ -336,7 +336,7 @@ static tape *open_small(const char *dir) {
     options.table_bytes = KIB(256);
     options.background_cpu = 1;
     options.reserve_bytes = 0;
-    options.columns_bytes_max = MIB(128);
+    options.columns_bytes_max = MIB(96); /* less than tape_open allows */
     options.query_memory_bytes = MIB(256);
     options.archive_memory_bytes = MIB(128);
     CHECK_OK(engine_open(os_disk_linux(), dir, &options, true, &db, &error), &error);
@@ -354,7 +354,7 @@ static void readers_see_whole_states_while_rows_move_into_history(void **state) 
     tape_error error;
     tape_stats s = {.size_bytes = sizeof s};
     CHECK_OK(engine_create(os_disk_linux(), dir, MIB(1), &error), &error);
-    race r = {.goals = full ? (goals){20000, 200, 300, 5000000} : (goals){300, 2, 3, 70000}};
+    race r = {.goals = full ? (goals){20000, 200, 300, 5000000} : (goals){1000, 4, 6, 70000}};
     r.db = open_small(dir);
     run_all(&r);
     check_all(&r);
