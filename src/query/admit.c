@@ -200,10 +200,16 @@ static const char *skip_quoted(const char *at, bool escaped) {
     return at;
 }
 
-/* How deeply parentheses, brackets, braces and CASEs nest. */
-static size_t nesting(const char *sql) {
+/* What a text is like, as far as DuckDB's parser minds: it recurses, and takes time that grows with
+ * the square of some of its parts, and cannot be interrupted. */
+typedef struct shape {
+    size_t nesting; /* of parentheses, brackets, braces and CASEs */
+    size_t selects, conjunctions;
+} shape;
+
+static shape shape_of(const char *sql) {
+    shape s = {0};
     size_t depth = 0;
-    size_t deepest = 0;
     bool escaped = false;
     const char *at = skip_blanks(sql);
     while (*at != '\0') {
@@ -213,7 +219,9 @@ static size_t nesting(const char *sql) {
         } else if (depth > 0 && (strchr(")]}", *at) != NULL || word_is(at, end, "END"))) {
             depth--;
         }
-        deepest = depth > deepest ? depth : deepest;
+        s.nesting = depth > s.nesting ? depth : s.nesting;
+        s.selects += word_is(at, end, "SELECT") || word_is(at, end, "FROM");
+        s.conjunctions += word_is(at, end, "AND") || word_is(at, end, "OR");
         if (end > at) {
             escaped = word_is(at, end, "E") && *end == '\'';
             at = end;
@@ -225,7 +233,22 @@ static size_t nesting(const char *sql) {
         }
         at = skip_blanks(at);
     }
-    return deepest;
+    return s;
+}
+
+static tape_status check_shape(const char *sql, tape_error *error) {
+    shape s = shape_of(sql);
+    if (s.nesting > QUERY_NESTING_MAX) {
+        return error_set(error, TAPE_TOO_LARGE, "the statement nests deeper than %u levels",
+                         QUERY_NESTING_MAX);
+    }
+    if (s.selects > QUERY_SELECTS_MAX || s.conjunctions > QUERY_CONJUNCTIONS_MAX) {
+        return error_set(error, TAPE_TOO_LARGE,
+                         "the statement is too complex: it has %zu SELECTs and FROMs and %zu ANDs "
+                         "and ORs, the limits are %u and %u",
+                         s.selects, s.conjunctions, QUERY_SELECTS_MAX, QUERY_CONJUNCTIONS_MAX);
+    }
+    return TAPE_OK;
 }
 
 /* --- the tree --- */
@@ -366,12 +389,41 @@ static tape_status refuse_tree(const char *sql, const char *tree, tape_error *er
     return status;
 }
 
+void admitted_deinit(admitted *a) {
+    tree_deinit(&a->tree);
+    free(a->json);
+    a->json = NULL;
+}
+
+/* Judges what DuckDB made of the statement. */
+static tape_status judge(const function_list *forbidden, const char *body, admitted *a,
+                         tape_error *error) {
+    size_t statements = 0;
+    if (strncmp(a->json, "{\"error\":false,", 15) != 0) {
+        return refuse_tree(body, a->json, error);
+    }
+    const char *list = strchr(a->json, '[');
+    (void)skip_value(list == NULL ? a->json : list, &statements);
+    if (statements != 1) {
+        return error_set(error, TAPE_FORBIDDEN, "one statement at a time is permitted");
+    }
+    tape_status status = check_functions(forbidden, a->json, error);
+    if (status == TAPE_OK) {
+        status = check_tables(a->json, error);
+    }
+    if (status == TAPE_OK && !tree_parse(&a->tree, a->json, strlen(a->json))) {
+        status = error_set(error, TAPE_TOO_LARGE,
+                           "the statement is too complex: it takes %zu bytes once it is read, the "
+                           "limit is %llu",
+                           strlen(a->json), (unsigned long long)TREE_BYTES_MAX);
+    }
+    return status == TAPE_OK ? limits_check(&a->tree, error) : status;
+}
+
 tape_status admit(duck_session *s, const function_list *forbidden, const char *sql, bool explain,
                   admitted *out, tape_error *error) {
     size_t size = strlen(sql);
-    admitted ignored;
-    out = out == NULL ? &ignored : out;
-    *out = (admitted){.body = sql};
+    *out = (admitted){0};
     if (size > QUERY_SQL_BYTES_MAX) {
         return error_set(error, TAPE_TOO_LARGE, "the statement has %zu bytes, the limit is %llu",
                          size, (unsigned long long)QUERY_SQL_BYTES_MAX);
@@ -380,37 +432,17 @@ tape_status admit(duck_session *s, const function_list *forbidden, const char *s
     if (*first == '\0' || strcmp(first, ";") == 0) {
         return error_set(error, TAPE_SQL, "the statement is empty");
     }
-    if (nesting(sql) > QUERY_NESTING_MAX) {
-        return error_set(error, TAPE_TOO_LARGE, "the statement nests deeper than %u levels",
-                         QUERY_NESTING_MAX);
-    }
-    const char *body = explain ? explained(sql, &out->explain) : sql;
-    char *tree;
-    tape_status status = duck_session_parse(s, body, strlen(body), &tree, error);
+    tape_status status = check_shape(sql, error);
     if (status != TAPE_OK) {
         return status;
     }
-    if (strncmp(tree, "{\"error\":false,", 15) != 0) {
-        status = refuse_tree(body, tree, error);
-        goto out;
-    }
-    size_t statements = 0;
-    const char *list = strchr(tree, '[');
-    (void)skip_value(list == NULL ? tree : list, &statements);
-    if (statements != 1) {
-        status = error_set(error, TAPE_FORBIDDEN, "one statement at a time is permitted");
-        goto out;
-    }
-    status = check_functions(forbidden, tree, error);
+    out->body = explain ? explained(sql, &out->explain) : sql;
+    status = duck_session_parse(s, out->body, strlen(out->body), &out->json, error);
     if (status == TAPE_OK) {
-        status = check_tables(tree, error);
+        status = judge(forbidden, out->body, out, error);
     }
-out:
-    out->body = body;
-    if (status == TAPE_OK && out != &ignored) {
-        out->tree = tree;
-    } else {
-        free(tree);
+    if (status != TAPE_OK) {
+        admitted_deinit(out);
     }
     return status;
 }

@@ -365,17 +365,19 @@ static tape_status create_input(tape_import *m, char *const *paths, tape_error *
 
 static tape_status check_select(tape_import *m, tape_error *error) {
     function_list forbidden = {0};
+    admitted a = {0};
     tape_status status = schema_create(m->session, false, error);
     if (status == TAPE_OK) {
         status = admit_list_functions(m->session, &forbidden, error);
     }
     if (status == TAPE_OK) {
-        status = admit(m->session, &forbidden, m->select, false, NULL, error);
+        status = admit(m->session, &forbidden, m->select, false, &a, error);
         if (status == TAPE_FORBIDDEN && error != NULL) {
             error->status = status = TAPE_INVALID;
             error_prefix(error, "the select must be one SELECT over the relation input");
         }
     }
+    admitted_deinit(&a);
     function_list_deinit(&forbidden);
     return status;
 }

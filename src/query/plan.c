@@ -420,31 +420,23 @@ static bool clocks_are_clocks(const json_tree *t) {
     return true;
 }
 
-plan *plan_make(const char *sql, const char *tree_json, const plan_functions *functions) {
+plan *plan_make(const char *sql, const json_tree *t, const plan_functions *functions) {
     plan *p = mem_zalloc(sizeof *p);
-    json_tree t;
     arena_init(&p->arena, KIB(4));
-    plan_maker maker = {.plan = p, .tree = &t, .functions = functions};
+    plan_maker maker = {.plan = p, .tree = t, .functions = functions};
     p->sql_size = strlen(sql);
     p->sql = keep_text(&maker, sql, p->sql_size);
     p->keepable = true;
     atomic_init(&p->holders, 1);
-    if (!tree_parse(&t, tree_json, strlen(tree_json))) {
-        open_all(&maker);
-        p->params_named = true;
-        goto out;
-    }
     find_ctes(&maker);
-    maker.clock_names = clocks_are_clocks(&t);
-    for (tree_node *n = t.root; n != NULL; n = tree_next(t.root, n, true)) {
+    maker.clock_names = clocks_are_clocks(t);
+    for (tree_node *n = t->root; n != NULL; n = tree_next(t->root, n, true)) {
         if (n->kind == TREE_OBJECT) {
             take_object(&maker, n);
         }
     }
-    const tree_node *list = tree_member(t.root, "statements");
+    const tree_node *list = tree_member(t->root, "statements");
     p->point = list == NULL || list->first == NULL ? NULL : plan_take_point(&maker, list->first);
-out:
-    tree_deinit(&t);
     return p;
 }
 

@@ -40,7 +40,7 @@ typedef struct json_tree {
 
 /* Texts point into `json`, which must stay as long. False when it is not JSON, or too large for
  * what it is worth (TREE_BYTES_MAX). */
-#define TREE_BYTES_MAX MIB(8)
+#define TREE_BYTES_MAX MIB(24)
 bool tree_parse(json_tree *out, const char *json, size_t size) TAPE_CHECKED;
 void tree_deinit(json_tree *t);
 /* NULL when there is none, or `node` is no object or NULL. */
@@ -174,10 +174,10 @@ typedef struct plan_functions {
     size_t count;
 } plan_functions;
 
-/* `tree_json` is what admission got from DuckDB; it need not stay. Never fails: of what it cannot
- * read, the plan assumes the worst. The text of values of the kind SQL is DuckDB's JSON of an
- * expression, until plan_settle. */
-plan *plan_make(const char *sql, const char *tree_json, const plan_functions *functions);
+/* `t` is what admission got from DuckDB; it need not stay. Of what it does not understand, the plan
+ * assumes the worst. The text of values of the kind SQL is DuckDB's JSON of an expression, until
+ * plan_settle. */
+plan *plan_make(const char *sql, const json_tree *t, const plan_functions *functions);
 /* The maker is the first holder; the last one to let go frees it. */
 void plan_hold(plan *p);
 void plan_release(plan *p); /* NULL-safe */

@@ -4,8 +4,6 @@
  * may. Everything else takes a session; a statement not seen before is admitted there first. */
 #include "query/query_internal.h"
 
-#include <stdlib.h>
-
 /* Ways that need no session. *done: there is an answer, or there will be none (the status). */
 static tape_status run_without_session(query *q, plan *p, uint64_t seq,
                                        const tape_query_options *options,
@@ -60,10 +58,10 @@ static tape_status learn(query *q, session *s, const char *sql, plan **out, tape
     if (status != TAPE_OK) {
         return status;
     }
-    plan *p = plan_make(sql, a.tree, &atomic_load(&q->names)->functions);
+    plan *p = plan_make(sql, &a.tree, &atomic_load(&q->names)->functions);
     p->explain = a.explain != EXPLAIN_NOT;
     p->analyze = a.explain == EXPLAIN_ANALYZE;
-    free(a.tree);
+    admitted_deinit(&a);
     plan_settle(p, s->duck);
     plans_keep(q->plans, p);
     *out = p;

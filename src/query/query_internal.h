@@ -16,6 +16,8 @@
 
 #define QUERY_SQL_BYTES_MAX MIB(1)
 #define QUERY_NESTING_MAX 100u
+#define QUERY_SELECTS_MAX 16384u
+#define QUERY_CONJUNCTIONS_MAX 20000u
 
 /* Names of functions a statement must not call. */
 typedef struct function_list {
@@ -34,16 +36,22 @@ typedef enum admit_explain { EXPLAIN_NOT, EXPLAIN_PLAN, EXPLAIN_ANALYZE } admit_
 
 /* What admission found out about a statement. */
 typedef struct admitted {
-    char *tree;       /* DuckDB's JSON of its syntax, caller frees */
+    char *json; /* DuckDB's account of its syntax */
+    json_tree tree;
     const char *body; /* the statement without EXPLAIN: the end of the text */
     admit_explain explain;
 } admitted;
 
 /* Lets in exactly one statement that only reads: SELECT in all its forms (FROM, WITH, VALUES,
  * TABLE, DESCRIBE, SHOW, SUMMARIZE, PIVOT) and, if `explain`, EXPLAIN of one. FORBIDDEN for the
- * rest; SQL when it does not parse; TOO_LARGE. Nothing of it runs. `out` may be NULL. */
+ * rest; SQL when it does not parse; TOO_LARGE. Nothing of it runs. What is let in goes to `out`. */
 tape_status admit(duck_session *s, const function_list *forbidden, const char *sql, bool explain,
                   admitted *out, tape_error *error) TAPE_CHECKED;
+void admitted_deinit(admitted *a);
+
+/* Refuses statements that would keep DuckDB's binder busy without bound (TOO_LARGE), and functions
+ * called around the macros that bound them (FORBIDDEN). */
+tape_status limits_check(const json_tree *t, tape_error *error) TAPE_CHECKED;
 
 /* --- catalogue --- */
 
@@ -89,7 +97,8 @@ struct query {
     added_function *added;
     size_t added_count;
     bool broken, closing;
-    os_thread *watchdog; /* NULL until the first statement that is watched */
+    int64_t watch_ns;    /* until when the watchdog sleeps; INT64_MAX: until it is woken */
+    os_thread *watchdog; /* NULL until the first statement */
     plans *plans;
     struct results *results;         /* NULL: none are kept */
     _Atomic(function_names *) names; /* the newest of a list; older ones may be in use */
@@ -121,7 +130,8 @@ typedef struct session {
     /* Of the running statement; under the query's mutex. */
     int64_t deadline_ns; /* INT64_MAX: none */
     int64_t ask_ns, tell_ns;
-    bool timed_out;
+    bool timed_out, starved;
+    uint64_t memory_start; /* of the process, when the watchdog first saw the statement */
     bool (*cancelled)(void *context); /* NULL: nobody to ask */
     void *cancel_context;
     void (*progress)(void *context, double share); /* NULL: nobody to tell */
@@ -156,6 +166,12 @@ tape_status session_failed(query *q, session *s, tape_status status, int64_t tim
 
 /* With the mutex held: that DuckDB is open. */
 tape_status session_ensure_database(query *q, tape_error *error) TAPE_CHECKED;
+
+/* --- memory --- */
+
+/* What the process has to itself; 0: not known. */
+uint64_t memory_used(void);
+bool memory_is_short(void);
 
 /* --- functions --- */
 

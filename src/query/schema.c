@@ -15,6 +15,55 @@ static const char *const CLOCKS[] = {
     "CREATE MACRO transaction_timestamp() AS system.main.now()::TIMESTAMP",
 };
 
+/* Functions that make values of any size, or take time that grows with the product of their
+ * arguments' sizes. DuckDB neither counts this memory nor interrupts a function, so sizes are
+ * bounded before it is called. A macro goes before a built-in function of its name; admission
+ * refuses the names with `system` before them. */
+#define ELEMENTS_MAX "1000000"
+#define DISTANCE_MAX "1000"
+#define BOUNDED(size, name, call)                                                                  \
+    "CASE WHEN " size " > " ELEMENTS_MAX " THEN error('" name ": more than " ELEMENTS_MAX          \
+    " elements') ELSE system.main." call " END"
+/* Of numbers and of times, whichever they are. */
+#define STEPS                                                                                      \
+    "coalesce((TRY_CAST(b::VARCHAR AS HUGEINT) - TRY_CAST(a::VARCHAR AS HUGEINT)) "                \
+    "/ nullif(TRY_CAST(c::VARCHAR AS HUGEINT), 0), "                                               \
+    "(epoch_us(TRY_CAST(b::VARCHAR AS TIMESTAMP)) - epoch_us(TRY_CAST(a::VARCHAR AS TIMESTAMP))) " \
+    "/ nullif(epoch_us(TRY_CAST(c::VARCHAR AS INTERVAL)), 0))"
+#define SERIES(name)                                                                               \
+    "CREATE MACRO " name "(a) AS " BOUNDED("a", name, name "(a)") ", (a, b) AS " BOUNDED(          \
+        "b::HUGEINT - a::HUGEINT", name,                                                           \
+        name "(a, b)") ", (a, b, c) AS " BOUNDED(STEPS, name, name "(a, b, c)")
+#define PADDED(name) "CREATE MACRO " name "(a, b, c) AS " BOUNDED("b", name, name "(a, b, c)")
+#define RESIZED(name)                                                                              \
+    "CREATE MACRO " name "(a, b) AS " BOUNDED("b", name, name "(a, b)") ", (a, b, c) AS " BOUNDED( \
+        "b", name, name "(a, b, c)")
+#define NEAR(name, call)                                                                           \
+    "CASE WHEN greatest(length(a), length(b)) > " DISTANCE_MAX " THEN error('" name                \
+    ": a text of more than " DISTANCE_MAX " characters') ELSE system.main." call " END"
+#define DISTANCE(name) "CREATE MACRO " name "(a, b) AS " NEAR(name, name "(a, b)")
+#define SIMILARITY(name) DISTANCE(name) ", (a, b, c) AS " NEAR(name, name "(a, b, c)")
+
+static const char *const GUARDS[] = {
+    "CREATE MACRO repeat(a, b) AS " BOUNDED("length(a::VARCHAR) * b", "repeat", "repeat(a, b)"),
+    PADDED("lpad"),
+    PADDED("rpad"),
+    SERIES("range"),
+    SERIES("generate_series"),
+    RESIZED("list_resize"),
+    RESIZED("array_resize"),
+    "CREATE MACRO bitstring(a, b) AS " BOUNDED("b", "bitstring", "bitstring(a, b)"),
+    "CREATE MACRO to_base(a, b) AS system.main.to_base(a, b), (a, b, c) AS " BOUNDED(
+        "c", "to_base", "to_base(a, b, c)"),
+    "CREATE MACRO bar(a, b, c) AS system.main.bar(a, b, c), (a, b, c, d) AS " BOUNDED(
+        "d", "bar", "bar(a, b, c, d)"),
+    DISTANCE("levenshtein"),
+    DISTANCE("editdist3"),
+    DISTANCE("damerau_levenshtein"),
+    SIMILARITY("jaro_similarity"),
+    SIMILARITY("jaro_winkler_similarity"),
+};
+
 static const char *const MACROS[] = {
     "CREATE MACRO ohlc(instrument, width) AS TABLE "
     "SELECT time_bucket(width::INTERVAL, ts)::TIMESTAMP_NS AS ts, instrument_id, "
@@ -141,6 +190,9 @@ tape_status schema_create(duck_session *s, bool with_tables, tape_error *error) 
         if ((plan_relations_all() & PLAN_RELATION_BIT(relation)) != 0) {
             status = create_view(s, relation, error);
         }
+    }
+    for (size_t n = 0; n < COUNT_OF(GUARDS) && status == TAPE_OK; n++) {
+        status = duck_session_run(s, GUARDS[n], error);
     }
     for (size_t n = 0; n < COUNT_OF(MACROS) && status == TAPE_OK; n++) {
         status = duck_session_run(s, MACROS[n], error);

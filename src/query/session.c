@@ -19,6 +19,10 @@
 #define INTERRUPT_AGAIN_NS INT64_C(10000000)
 #define ASK_NS INT64_C(50000000)
 #define TELL_NS INT64_C(100000000)
+#define MEMORY_NS INT64_C(50000000)
+/* By how much the process may grow, beside what DuckDB counts, before it is asked whether memory is
+ * short. */
+#define GROWTH_BYTES GIB(1)
 #define RUNNING_PER_CORE 4u
 #define IDLE_KEPT 8u
 
@@ -179,19 +183,20 @@ void query_stats_read(query *q, query_stats *out) {
 
 /* --- the watchdog --- */
 
-/* What is due for a session; when something is due again. */
+/* Asks and tells what is due for a session; when something is due again. */
 static int64_t watch_session(session *s, int64_t now) {
     int64_t next = s->deadline_ns;
-    bool cancelled = false;
+    bool stop = s->starved;
     if (s->cancelled != NULL) {
         if (s->ask_ns <= now) {
-            cancelled = s->cancelled(s->cancel_context);
+            bool cancelled = s->cancelled(s->cancel_context);
             s->ask_ns = cancelled ? now : now + ASK_NS;
+            stop = stop || cancelled;
         }
         next = earlier(next, s->ask_ns);
     }
-    if (s->deadline_ns <= now || cancelled) {
-        s->timed_out = s->timed_out || !cancelled;
+    if (s->deadline_ns <= now || stop) {
+        s->timed_out = s->timed_out || !stop;
         duck_session_interrupt(s->duck);
         next = now + INTERRUPT_AGAIN_NS;
     }
@@ -208,15 +213,38 @@ static int64_t watch_session(session *s, int64_t now) {
     return next;
 }
 
+/* Statements during which the process grew by more than they may take, while memory is short. */
+static void watch_memory(query *q) {
+    uint64_t used = memory_used();
+    uint64_t most = q->options.memory_bytes + GROWTH_BYTES;
+    bool grown = false;
+    for (session *s = q->running; s != NULL; s = s->next) {
+        s->memory_start = s->memory_start == 0 ? used : s->memory_start;
+        grown = grown || used > s->memory_start + most;
+    }
+    if (!grown || !memory_is_short()) {
+        return;
+    }
+    for (session *s = q->running; s != NULL; s = s->next) {
+        s->starved = s->starved || used > s->memory_start + most;
+    }
+}
+
 static void watch(void *argument) {
     query *q = argument;
+    int64_t memory_ns = 0;
     (void)pthread_mutex_lock(&q->mutex);
     while (!q->closing) {
         int64_t now = clock_monotonic_ns();
         int64_t next = INT64_MAX;
-        for (session *s = q->running; s != NULL; s = s->next) {
-            next = earlier(next, watch_session(s, now));
+        if (q->running != NULL && memory_ns <= now) {
+            watch_memory(q);
+            memory_ns = now + MEMORY_NS;
         }
+        for (session *s = q->running; s != NULL; s = s->next) {
+            next = earlier(next, earlier(memory_ns, watch_session(s, now)));
+        }
+        q->watch_ns = next;
         if (next == INT64_MAX) {
             (void)pthread_cond_wait(&q->wake, &q->mutex);
         } else {
@@ -343,15 +371,13 @@ static tape_status take_session(query *q, session **out, tape_error *error) {
 
 tape_status session_acquire(query *q, const tape_query_options *options, int64_t deadline_ns,
                             session **out, tape_error *error) {
-    bool watched =
-        deadline_ns != INT64_MAX || options->cancelled != NULL || options->progress != NULL;
     *out = NULL;
     (void)pthread_mutex_lock(&q->mutex);
     tape_status status = take_turn(q, options, deadline_ns, error);
     if (status != TAPE_OK) {
         goto out;
     }
-    if (watched && q->watchdog == NULL) {
+    if (q->watchdog == NULL) {
         status = os_thread_start(&q->watchdog, "tape-query", -1, watch, q, error);
     }
     if (status == TAPE_OK) {
@@ -364,12 +390,15 @@ tape_status session_acquire(query *q, const tape_query_options *options, int64_t
     session *s = *out;
     s->deadline_ns = deadline_ns;
     s->ask_ns = s->tell_ns = 0;
-    s->timed_out = false;
+    s->timed_out = s->starved = false;
+    s->memory_start = 0;
     s->cancelled = options->cancelled;
     s->cancel_context = options->cancel_context;
     s->progress = options->progress;
     s->progress_context = options->progress_context;
-    if (watched) {
+    /* When it wakes anyhow soon enough, it is left to sleep. */
+    bool asks = options->cancelled != NULL || options->progress != NULL;
+    if (q->watch_ns > earlier(deadline_ns, clock_monotonic_ns() + (asks ? 0 : 2 * MEMORY_NS))) {
         (void)pthread_cond_signal(&q->wake);
     }
 out:
@@ -422,6 +451,11 @@ void session_release(query *q, session *s) {
 tape_status session_failed(query *q, session *s, tape_status status, int64_t timeout_ns,
                            tape_error *error) {
     bool timed_out = session_ended(q, s);
+    if (status == TAPE_CANCELLED && s->starved) {
+        return error_set(error, TAPE_NO_MEMORY,
+                         "statements took more memory than they are allowed while the machine had "
+                         "none left: make the statement smaller");
+    }
     if (status == TAPE_CANCELLED && timed_out) {
         return error_set(error, TAPE_TIMEOUT, "the statement did not end within %lld ms",
                          (long long)(timeout_ns / 1000000));

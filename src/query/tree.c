@@ -239,8 +239,10 @@ bool tree_parse(json_tree *out, const char *json, size_t size) {
 }
 
 void tree_deinit(json_tree *t) {
-    arena_deinit(&t->arena);
-    t->root = NULL;
+    if (t->arena.block_bytes > 0) {
+        arena_deinit(&t->arena);
+    }
+    *t = (json_tree){0};
 }
 
 tree_node *tree_member(const tree_node *node, const char *name) {
