@@ -5,7 +5,8 @@ In the manual
     ```console    has commands, "$ tape ...", each followed by what it prints
     ```sql        is a statement on the store `market`; a ```text block right after it is its result
     ```c          stands, line for line, in one of the examples' programs, which have tests themselves
-Times ("in 0.18 s") may differ. A last line "..." leaves out what follows. --rewrite puts what is printed now in place of what is shown.
+Times ("in 0.18 s") and sizes of packed files may differ. A last line "..." leaves out what follows.
+--rewrite puts what is printed now in place of what is shown.
 """
 import glob
 import os
@@ -16,6 +17,7 @@ import sys
 import tempfile
 
 TIME = re.compile(r"\b[0-9]+(\.[0-9]+)? ?(ns|us|ms|s)\b")
+SIZE = re.compile(r"(files, )[0-9]+( bytes)")
 
 
 class Block:
@@ -73,7 +75,7 @@ def run_console(tape, folder, lines):
 
 def same(shown, now):
     def plain(lines):
-        return [TIME.sub("T", line.rstrip()) for line in lines if line.strip()]
+        return [SIZE.sub(r"\1B\2", TIME.sub("T", line.rstrip())) for line in lines if line.strip()]
     return plain(shown) == plain(now)
 
 
