@@ -4,7 +4,7 @@
 In the manual
     ```console    has commands, "$ tape ...", each followed by what it prints
     ```sql        is a statement on the store `market`; a ```text block right after it is its result
-    ```c          stands, line for line, in one of the examples' programs, which have tests themselves
+    ```c          stands, line for line, in one of the examples' programs, which have tests
 Times ("in 0.18 s") and sizes of packed files may differ. A last line "..." leaves out what follows.
 --rewrite puts what is printed now in place of what is shown.
 """
