@@ -184,3 +184,117 @@ uint64_t testing_random(uint64_t *state) {
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
 }
+
+/* --- a small exchange --- */
+#define MS INT64_C(1000000)
+
+static void stats(void *context, tape_stats *out) {
+    (void)context;
+    out->written = 7;
+    out->queryable = 6;
+    out->rows[TAPE_TABLE_TRADES] = 5;
+    out->owner_pid = 123;
+    memcpy(out->sync_method, "fdatasync", sizeof "fdatasync");
+}
+
+void market_open_query(market *m, uint64_t memory_bytes, bool spill) {
+    tape_error error;
+    query_options options = {.columns = m->columns,
+                             .temp_dir = spill ? m->dir : NULL,
+                             .memory_bytes = memory_bytes,
+                             .threads = 2,
+                             .running_max = m->running_max,
+                             .cache_bytes = m->cache_bytes,
+                             .get = m->get,
+                             .stats = stats,
+                             .context = m->context};
+    if (query_open(&m->query, &options, &error) != TAPE_OK) {
+        fail_msg("%s", error.text);
+    }
+}
+
+market market_open(void) {
+    market m = {.dir = testing_dir()};
+    tape_error error;
+    columns_options options = {.bytes_max = GIB(1)};
+    assert_int_equal(columns_create(&m.columns, &options, &error), TAPE_OK);
+    market_open_query(&m, MIB(512), true);
+    return m;
+}
+
+void market_close(market *m) {
+    query_close(&m->query);
+    columns_close(&m->columns);
+    testing_dir_remove(m->dir);
+}
+
+void market_add_trade(market *m, const char *id, const char *user, const char *instrument,
+                      tape_side side, double price, double volume, int64_t ts) {
+    tape_trade t = {.side = (uint8_t)side, .price = price, .volume = volume};
+    memcpy(t.trade_id, id, strlen(id));
+    memcpy(t.user_id, user, strlen(user));
+    memcpy(t.instrument_id, instrument, strlen(instrument));
+    testing_add(m->columns, TAPE_TABLE_TRADES, &t, ts, false);
+}
+
+void market_add_order(market *m, const char *id, double filled, tape_order_status status) {
+    tape_order o = {.side = TAPE_SIDE_BUY,
+                    .price = 3900,
+                    .volume = 10,
+                    .filled_volume = filled,
+                    .status = (uint8_t)status};
+    memcpy(o.order_id, id, strlen(id));
+    memcpy(o.user_id, "u1", 2);
+    memcpy(o.instrument_id, "IF2601", 6);
+    testing_add(m->columns, TAPE_TABLE_ORDERS, &o, MARKET_T0, false);
+}
+
+/* seq 1..12 */
+void market_fill(market *m) {
+    tape_account account = {.user_id = "u1", .balance = 1000, .available = 900};
+    tape_position position = {
+        .user_id = "u1", .instrument_id = "IF2601", .long_volume = 2, .long_price = 3890};
+    tape_instrument instrument = {.instrument_id = "IF2601", .volume_multiplier = 300};
+    tape_tick tick = {.instrument_id = "IF2601", .last_price = 3901};
+    tape_depth depth = {.instrument_id = "IF2601", .bid_price = {3900, 3899.8}};
+    market_add_trade(m, "t1", "u1", "IF2601", TAPE_SIDE_BUY, 3900, 1, MARKET_T0);
+    market_add_trade(m, "t2", "", "IF2601", TAPE_SIDE_SELL, 3902, 3, MARKET_T0 + 10000 * MS);
+    market_add_trade(m, "a-trade-id-of-more-than-twelve-bytes", "u1", "IF2602", TAPE_SIDE_ABSENT,
+                     3950.5, 2, MARKET_T0 + 70000 * MS);
+    market_add_order(m, "o1", 0, TAPE_ORDER_STATUS_ACCEPTED);
+    market_add_order(m, "o2", 0, TAPE_ORDER_STATUS_ACCEPTED);
+    market_add_order(m, "o1", 4, TAPE_ORDER_STATUS_PARTIAL);
+    market_add_order(m, "o1", 10, TAPE_ORDER_STATUS_FILLED);
+    testing_add(m->columns, TAPE_TABLE_ACCOUNTS, &account, MARKET_T0, false);
+    testing_add(m->columns, TAPE_TABLE_POSITIONS, &position, MARKET_T0, false);
+    testing_add(m->columns, TAPE_TABLE_INSTRUMENTS, &instrument, MARKET_T0, false);
+    testing_add(m->columns, TAPE_TABLE_TICKS, &tick, MARKET_T0 + 1, false);
+    testing_add(m->columns, TAPE_TABLE_DEPTH, &depth, MARKET_T0, false);
+}
+
+tape_status market_run(market *m, const char *sql, uint64_t seq, const tape_query_options *options,
+                       struct ArrowArrayStream *out, tape_error *error) {
+    tape_query_options defaults = {.size_bytes = sizeof defaults, .timeout_ns = -1};
+    return query_run(m->query, sql, seq, options == NULL ? &defaults : options, out, error);
+}
+
+char *market_answer_at(market *m, const char *sql, uint64_t seq) {
+    struct ArrowArrayStream stream;
+    tape_error error;
+    if (market_run(m, sql, seq, NULL, &stream, &error) != TAPE_OK) {
+        fail_msg("%s: %s", sql, error.text);
+    }
+    return testing_text(&stream, NULL);
+}
+
+void market_check_at(market *m, const char *sql, uint64_t seq, const char *want) {
+    char *got = market_answer_at(m, sql, seq);
+    if (strcmp(got, want) != 0) {
+        fail_msg("%s\ngot:\n%swant:\n%s", sql, got, want);
+    }
+    free(got);
+}
+
+void market_check(market *m, const char *sql, const char *want) {
+    market_check_at(m, sql, columns_seq(m->columns), want);
+}
