@@ -13,6 +13,27 @@
 
 #include <pthread.h>
 
+/* DuckDB passes what belongs to a scan or an aggregate from thread to thread in ways of its own,
+ * which the thread sanitizer does not see, as DuckDB is not built for it: it is told. */
+#if defined(__SANITIZE_THREAD__)
+#define DUCK_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DUCK_SANITIZED 1
+#endif
+#endif
+#ifdef DUCK_SANITIZED
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+/* Whatever was written so far, by this thread and those it took over from, */
+#define DUCK_HAND_ON(address) __tsan_release((void *)(uintptr_t)(address))
+/* is there for whoever takes the same address over. */
+#define DUCK_TAKE_OVER(address) __tsan_acquire((void *)(uintptr_t)(address))
+#else
+#define DUCK_HAND_ON(address) ((void)(address))
+#define DUCK_TAKE_OVER(address) ((void)(address))
+#endif
+
 typedef struct vector_store vector_store;
 
 /* An aggregate of the user's. */

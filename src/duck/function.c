@@ -305,11 +305,13 @@ static void aggregate_update(duckdb_function_info info, duckdb_data_chunk input,
     free(states);
     arguments_deinit(&a);
     free(picked);
+    DUCK_HAND_ON(g);
 }
 
 static void aggregate_combine(duckdb_function_info info, duckdb_aggregate_state *from,
                               duckdb_aggregate_state *to, idx_t count) {
     const tape_aggregate *g = duckdb_aggregate_function_get_extra_info(info);
+    DUCK_TAKE_OVER(g);
     void **sources = states_of(g, from, NULL, count);
     void **targets = states_of(g, to, NULL, count);
     tape_error error = {0};
@@ -317,11 +319,13 @@ static void aggregate_combine(duckdb_function_info info, duckdb_aggregate_state 
     aggregate_fail(info, g, status, &error, NULL);
     free(targets);
     free(sources);
+    DUCK_HAND_ON(g);
 }
 
 static void aggregate_finish(duckdb_function_info info, duckdb_aggregate_state *from,
                              duckdb_vector output, idx_t count, idx_t offset) {
     const tape_aggregate *g = duckdb_aggregate_function_get_extra_info(info);
+    DUCK_TAKE_OVER(g);
     void **states = states_of(g, from, NULL, count);
     tape_results results;
     tape_error error = {0};
@@ -329,6 +333,7 @@ static void aggregate_finish(duckdb_function_info info, duckdb_aggregate_state *
     tape_status status = g->finish(g->context, states, count, &results, &error);
     aggregate_fail(info, g, status, &error, &results);
     free(states);
+    DUCK_HAND_ON(g);
 }
 
 static void aggregate_destroy(duckdb_aggregate_state *from, idx_t count) {
@@ -337,6 +342,7 @@ static void aggregate_destroy(duckdb_aggregate_state *from, idx_t count) {
     }
     const tape_aggregate *g;
     memcpy(&g, (const void *)from[0], sizeof g);
+    DUCK_TAKE_OVER(g);
     void **states = states_of(g, from, NULL, count);
     g->destroy(g->context, states, count);
     free(states);

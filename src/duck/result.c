@@ -271,6 +271,7 @@ void duck_result_close(duck_result **handle) {
     }
     duckdb_destroy_data_chunk(&r->chunk);
     duck_execution_end(&r->run);
+    DUCK_TAKE_OVER(&r->statement->session->after); /* from functions that ran for it */
     duck_forget_progress(r->statement->session);
     duckdb_destroy_arrow_options(&r->arrow);
     columns_deinit(r);

@@ -137,6 +137,11 @@ static bool mode_from_text(const char *text, const tape_table_info *table, scan_
     return strcmp(text, "superseded") == 0 && entity;
 }
 
+static void scan_bind_free(void *data) {
+    DUCK_TAKE_OVER(data);
+    free(data);
+}
+
 static void scan_bind_run(duckdb_bind_info info) {
     duck *d = duckdb_bind_get_extra_info(info);
     char *text = bound_text(info, 1);
@@ -164,7 +169,8 @@ static void scan_bind_run(duckdb_bind_info info) {
     bind->session = duck_bound_session(d, info);
     bind->mode = mode;
     ASSERT(bind->session != NULL);
-    duckdb_bind_set_bind_data(info, bind, free);
+    DUCK_HAND_ON(bind);
+    duckdb_bind_set_bind_data(info, bind, scan_bind_free);
     duckdb_bind_set_cardinality(info, columns_rows(d->columns, table->id), false);
 out:
     duckdb_free(text);
@@ -184,6 +190,7 @@ static void output_init(scan_output *o, const scan_bind *bind, idx_t column) {
 
 static void scan_global_free(void *data) {
     scan_global *g = data;
+    DUCK_TAKE_OVER(&g->end);
     columns_filter_free(&g->filter);
     for (idx_t n = 0; n < g->output_count; n++) {
         scan_field_deinit(&g->outputs[n].field);
@@ -192,7 +199,8 @@ static void scan_global_free(void *data) {
 }
 
 static void scan_init_run(duckdb_init_info info) {
-    const scan_bind *bind = duckdb_init_get_bind_data(info);
+    scan_bind *bind = duckdb_init_get_bind_data(info);
+    DUCK_TAKE_OVER(bind);
     duck_session *s = bind->session;
     uint16_t table = bind->table->id;
     idx_t outputs = duckdb_init_get_column_count(info);
@@ -217,12 +225,14 @@ static void scan_init_run(duckdb_init_info info) {
         vector_store_forget(bind->vectors, table, base);
     }
     g->filter = columns_filter_make(bind->columns, table, g->hint);
+    DUCK_HAND_ON(g);
     duckdb_init_set_init_data(info, g, scan_global_free);
     duckdb_init_set_max_threads(info, (g->end - g->first) / MORSEL_ROWS + 1);
 }
 
 static void scan_local_free(void *data) {
     scan_local *local = data;
+    DUCK_TAKE_OVER(local);
     for (idx_t n = 0; n < local->output_count; n++) {
         vector_store_let_go(local->vectors, &local->held[n].run);
     }
@@ -230,11 +240,13 @@ static void scan_local_free(void *data) {
 }
 
 static void scan_local_init_run(duckdb_init_info info) {
-    const scan_bind *bind = duckdb_init_get_bind_data(info);
+    scan_bind *bind = duckdb_init_get_bind_data(info);
+    DUCK_TAKE_OVER(bind);
     idx_t outputs = duckdb_init_get_column_count(info);
     scan_local *local = mem_zalloc(sizeof *local + outputs * sizeof local->held[0]);
     local->vectors = bind->vectors;
     local->output_count = outputs;
+    DUCK_HAND_ON(local);
     duckdb_init_set_init_data(info, local, scan_local_free);
 }
 
@@ -319,6 +331,8 @@ static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
     scan_global *g = duckdb_function_get_init_data(info);
     scan_local *local = duckdb_function_get_local_init_data(info);
     scan_rows rows = {0};
+    DUCK_TAKE_OVER(g);
+    DUCK_TAKE_OVER(local);
     while (rows.count == 0) {
         if (local->row == local->end && !next_morsel(g, local)) {
             break;
@@ -334,6 +348,8 @@ static void scan_run(duckdb_function_info info, duckdb_data_chunk output) {
         fill_output(g, local, n, &rows, duckdb_data_chunk_get_vector(output, n));
     }
     duckdb_data_chunk_set_size(output, rows.count);
+    DUCK_HAND_ON(local);
+    DUCK_HAND_ON(&g->end); /* for who frees it, not for others who scan beside this thread */
 }
 
 /* --- registration --- */

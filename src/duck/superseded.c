@@ -28,7 +28,9 @@ typedef struct scalar_bind {
 
 static void *scalar_bind_copy(void *from) {
     scalar_bind *copy = mem_alloc(sizeof *copy);
+    DUCK_TAKE_OVER(from);
     *copy = *(const scalar_bind *)from;
+    DUCK_HAND_ON(copy);
     return copy;
 }
 
@@ -65,6 +67,7 @@ static void scalar_bind_run(duckdb_bind_info info) {
     }
     scalar_bind *bind = mem_alloc(sizeof *bind);
     *bind = (scalar_bind){.columns = d->columns, .session = session, .table = table->id};
+    DUCK_HAND_ON(bind);
     duckdb_scalar_function_set_bind_data(info, bind, free);
     duckdb_scalar_function_set_bind_data_copy(info, scalar_bind_copy);
 }
@@ -83,18 +86,21 @@ static void copy_nulls(duckdb_vector from, duckdb_vector to, idx_t rows) {
 }
 
 static void newest_run(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output) {
-    const scalar_bind *bind = duckdb_scalar_function_get_bind_data(info);
+    scalar_bind *bind = duckdb_scalar_function_get_bind_data(info);
+    DUCK_TAKE_OVER(bind);
     idx_t rows = duckdb_data_chunk_get_size(input);
     duckdb_vector seqs = duckdb_data_chunk_get_vector(input, 1);
     columns_archived_newest(bind->columns, bind->table, duckdb_vector_get_data(seqs),
                             (uint32_t)rows, seen_seq(bind->session),
                             duckdb_vector_get_data(output));
     copy_nulls(seqs, output, rows);
+    DUCK_HAND_ON(&bind->session->after);
 }
 
 static void superseded_by_run(duckdb_function_info info, duckdb_data_chunk input,
                               duckdb_vector output) {
-    const scalar_bind *bind = duckdb_scalar_function_get_bind_data(info);
+    scalar_bind *bind = duckdb_scalar_function_get_bind_data(info);
+    DUCK_TAKE_OVER(bind);
     idx_t rows = duckdb_data_chunk_get_size(input);
     duckdb_vector from = duckdb_data_chunk_get_vector(input, 1);
     const uint64_t *seqs = duckdb_vector_get_data(from);
@@ -109,6 +115,7 @@ static void superseded_by_run(duckdb_function_info info, duckdb_data_chunk input
             duckdb_validity_set_row_invalid(validity, i);
         }
     }
+    DUCK_HAND_ON(&bind->session->after);
 }
 
 static bool register_scalar(duck *d, duckdb_connection connection, const char *name,
@@ -164,11 +171,13 @@ static void pairs_bind_run(duckdb_bind_info info) {
     bind->columns = d->columns;
     bind->session = duck_bound_session(d, info);
     bind->table = table->id;
+    DUCK_HAND_ON(bind);
     duckdb_bind_set_bind_data(info, bind, free);
 }
 
 static void pairs_init_run(duckdb_init_info info) {
-    const pairs_bind *bind = duckdb_init_get_bind_data(info);
+    pairs_bind *bind = duckdb_init_get_bind_data(info);
+    DUCK_TAKE_OVER(bind);
     pairs_scan *scan = mem_zalloc(sizeof *scan);
     scan->from = atomic_load_explicit(&bind->session->after, memory_order_relaxed);
     scan->to = seen_seq(bind->session);
@@ -177,12 +186,14 @@ static void pairs_init_run(duckdb_init_info info) {
     for (idx_t n = 0; n < scan->output_count; n++) {
         scan->outputs[n] = duckdb_init_get_column_index(info, n);
     }
+    DUCK_HAND_ON(scan);
     duckdb_init_set_init_data(info, scan, free);
 }
 
 static void pairs_run(duckdb_function_info info, duckdb_data_chunk output) {
     const pairs_bind *bind = duckdb_function_get_bind_data(info);
     pairs_scan *scan = duckdb_function_get_init_data(info);
+    DUCK_TAKE_OVER(scan);
     size_t count = columns_superseded_read(bind->columns, bind->table, scan->from, scan->to,
                                            scan->done, scan->pairs, VECTOR_ROWS);
     for (idx_t n = 0; n < scan->output_count; n++) {
@@ -196,6 +207,8 @@ static void pairs_run(duckdb_function_info info, duckdb_data_chunk output) {
     }
     scan->done += count;
     duckdb_data_chunk_set_size(output, count);
+    DUCK_HAND_ON(scan);
+    DUCK_HAND_ON(&bind->session->after);
 }
 
 static bool register_pairs(duck *d, duckdb_connection connection) {
