@@ -261,7 +261,8 @@ static void widen_bounds(plan_hint *h, const wish *w) {
             if (w->bounds[m].field == bound.field) {
                 bound.min = fmin(bound.min, w->bounds[m].min);
                 bound.max = fmax(bound.max, w->bounds[m].max);
-                h->bounds[count++] = bound;
+                h->bounds[count] = bound;
+                count += bound.min > -INFINITY || bound.max < INFINITY;
             }
         }
     }
