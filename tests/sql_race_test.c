@@ -354,7 +354,7 @@ static void readers_see_whole_states_while_rows_move_into_history(void **state) 
     tape_error error;
     tape_stats s = {.size_bytes = sizeof s};
     CHECK_OK(engine_create(os_disk_linux(), dir, MIB(1), &error), &error);
-    race r = {.goals = full ? (goals){20000, 200, 300, 5000000} : (goals){1000, 4, 6, 70000}};
+    race r = {.goals = full ? (goals){20000, 200, 300, 5000000} : (goals){500, 3, 4, 50000}};
     r.db = open_small(dir);
     run_all(&r);
     check_all(&r);
