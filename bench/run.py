@@ -152,9 +152,23 @@ def run_all(build, names):
         results["facts"].update(facts)
         for row in rows:
             row["program"] = name
+            row["revision"] = results["revision"]
         results["rows"] += rows
     results["seconds"] = round(time.monotonic() - start)
     return results
+
+
+def put_into(path, results):
+    """Recorded results with the rows of the programs that ran now; whose rows say when they did."""
+    with open(path, encoding="utf-8") as file:
+        recorded = json.load(file)
+    if recorded["machine"] != results["machine"]:
+        sys.exit(f"bench: {path} is of another machine: run everything")
+    programs = {row["program"] for row in results["rows"]}
+    recorded["rows"] = [row for row in recorded["rows"] if row["program"] not in programs]
+    recorded["rows"] += results["rows"]
+    recorded["facts"].update(results["facts"])
+    return recorded
 
 
 # --- the table ---
@@ -289,6 +303,9 @@ def section(results, name, title, notes):
     if not rows:
         return []
     lines = ["", f"## {title}", ""]
+    revision = rows[0].get("revision", results["revision"])
+    if revision != results["revision"]:
+        lines += [f"Measured at {revision}.", ""]
     lines += markdown_table(HEADER, table_rows(rows))
     remarks = {}
     for row in rows:
@@ -362,6 +379,8 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PROGRAMS))
     parser.add_argument("--build", default=os.environ.get("BUILD", "build"))
     parser.add_argument("--report", metavar="FILE")
+    parser.add_argument("--into", metavar="FILE",
+                        help="replace the rows of the programs named in recorded results")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in PROGRAMS]
     if unknown:
@@ -373,10 +392,12 @@ def main():
     build = os.path.join(ROOT, options.build)
     results = run_all(build, options.names or list(PROGRAMS))
     print_table(results)
-    if options.names:
+    if options.into:
+        results = put_into(options.into, results)
+    elif options.names:
         return
     os.makedirs(os.path.join(HERE, "results"), exist_ok=True)
-    path = os.path.join(HERE, "results", results["date"] + ".json")
+    path = options.into or os.path.join(HERE, "results", results["date"] + ".json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1, ensure_ascii=False)
         file.write("\n")
