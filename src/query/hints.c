@@ -145,6 +145,8 @@ static void narrow_seq(const context *x, const plan_constraint *c, wish *w) {
         low = seq < low ? seq : low;
         high = seq > high ? seq : high;
     }
+    low += c->operator== PLAN_ABOVE && low < UINT64_MAX;
+    high -= c->operator== PLAN_BELOW && high > 0;
     if (c->operator!= PLAN_BELOW && c->operator!= PLAN_AT_MOST) {
         w->seq_min = low > w->seq_min ? low : w->seq_min;
     }

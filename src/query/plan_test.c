@@ -162,7 +162,7 @@ static void plan_finds_what_a_statement_reads(void **state) {
 
 static void plan_takes_what_a_where_asks(void **state) {
     (void)state;
-    check_hints("SELECT * FROM trades WHERE seq > 5 AND seq <= 9", "trades: seq from 5 seq to 9");
+    check_hints("SELECT * FROM trades WHERE seq > 5 AND seq <= 9", "trades: seq from 6 seq to 9");
     check_hints("SELECT * FROM trades WHERE 5 <= seq", "trades: seq from 5");
     check_hints("SELECT * FROM trades WHERE seq BETWEEN 3 AND 4", "trades: seq from 3 seq to 4");
     check_hints("SELECT * FROM trades WHERE seq IN (7, 5, 6)", "trades: seq from 5 seq to 7");
@@ -185,10 +185,10 @@ static void plan_takes_what_a_where_asks(void **state) {
     check_hints("SELECT * FROM trades WHERE ts = '1970-01-01 00:00:00.000000009'",
                 "trades: ts from 9 to 9");
     check_hints("SELECT * FROM trades WHERE (seq > 5 AND (price < 1 AND instrument_id = 'A'))",
-                "trades: seq from 5 A price -inf..1");
+                "trades: seq from 6 A price -inf..1");
     /* Every reference counts, whatever the relation. */
     check_hints("SELECT * FROM trades WHERE seq > 5 UNION SELECT * FROM trades WHERE seq > 3",
-                "trades: seq from 3");
+                "trades: seq from 4");
     check_hints("SELECT * FROM trades WHERE seq > 5 UNION SELECT * FROM trades", "trades");
     check_hints("SELECT * FROM orders WHERE price > 1 AND volume > 2 UNION "
                 "SELECT * FROM orders_history WHERE price < 3 AND volume > 1",
@@ -249,12 +249,12 @@ static void plan_leaves_what_it_cannot_be_sure_of(void **state) {
 static void plan_takes_constraints_through_joins(void **state) {
     (void)state;
     check_hints("SELECT * FROM trades t, orders o WHERE t.seq > 5 AND o.price > 1",
-                "orders: price 1..inf; trades: seq from 5");
+                "orders: price 1..inf; trades: seq from 6");
     check_hints("SELECT * FROM trades t, orders o WHERE seq > 5", "orders; trades");
     check_hints("SELECT * FROM trades t LEFT JOIN orders o USING (order_id) WHERE o.seq > 5",
-                "orders: seq from 5; trades");
+                "orders: seq from 6; trades");
     check_hints("SELECT * FROM trades t FULL JOIN orders o USING (order_id) WHERE o.seq > 5",
-                "orders: seq from 5; trades");
+                "orders: seq from 6; trades");
     check_hints("SELECT * FROM trades t SEMI JOIN orders o USING (order_id) WHERE t.seq > 5",
                 "orders; trades");
     check_hints("SELECT * FROM trades t ANTI JOIN orders o USING (order_id) WHERE t.seq > 5",
@@ -273,7 +273,7 @@ static void plan_takes_constraints_through_joins(void **state) {
     check_hints("SELECT * FROM trades JOIN ticks USING (seq) WHERE instrument_id = 'A'",
                 "trades; ticks");
     check_hints("SELECT * FROM trades NATURAL JOIN ticks WHERE seq > 5",
-                "trades: seq from 5; ticks: seq from 5");
+                "trades: seq from 6; ticks: seq from 6");
     check_hints("SELECT * FROM accounts JOIN trades USING (user_id) WHERE instrument_id = 'A'",
                 "trades: A; accounts");
     /* An equality hands the instrument on, from the side that every row of the result has. */
