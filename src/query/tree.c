@@ -135,7 +135,7 @@ static tree_node *add_node(parser *p, tree_kind kind) {
 }
 
 static bool read_word(parser *p, tree_node *node) {
-    while (p->at < p->end && (isalnum((unsigned char)*p->at) || strchr("+-.", *p->at) != NULL)) {
+    while (p->at < p->end && (isalnum((unsigned char)*p->at) || memchr("+-.", *p->at, 3) != NULL)) {
         p->at++;
     }
     node->size = (uint32_t)(p->at - node->text);
