@@ -209,9 +209,7 @@ void sql_shape_positional(sql_maker *m) {
     sql_put_order_all(m);
 }
 
-/* Conditions as tape takes hints from them, joined by AND, on tables that meet by their instruments
- * in every way there is. */
-static void put_hint(sql_maker *m, const sql_source *s, bool merged) {
+void sql_put_hint(sql_maker *m, const sql_source *s, bool merged) {
     static const char *const operators[] = {"=", "<", "<=", ">", ">="};
     static const char *const names[] = {"instrument_id", "instrument_id", "ts", "ts", "seq"};
     const char *name = merged ? "instrument_id" : names[sql_below(m, COUNT_OF(names))];
@@ -242,6 +240,8 @@ static void put_hint(sql_maker *m, const sql_source *s, bool merged) {
     sql_put_value(m, s->table, f);
 }
 
+/* Such conditions, joined by AND, on tables that meet by their instruments in every way there is.
+ */
 void sql_shape_hints(sql_maker *m) {
     static const char *const joins[] = {"JOIN",      "LEFT JOIN", "RIGHT JOIN",
                                         "FULL JOIN", "ASOF JOIN", "ASOF LEFT JOIN"};
@@ -274,7 +274,7 @@ void sql_shape_hints(sql_maker *m) {
         sql_put(m, "%s", asof ? " AND a.seq >= b.seq" : "");
         if (!asof && sql_chance(m, 30)) {
             sql_put(m, " AND ");
-            put_hint(m, &s[sql_below(m, 2)], false);
+            sql_put_hint(m, &s[sql_below(m, 2)], false);
         }
     }
     if (three && !nested) {
@@ -287,7 +287,7 @@ void sql_shape_hints(sql_maker *m) {
     for (size_t i = 0; i < count; i++) {
         sql_put(m, i == 0 ? " WHERE " : " AND ");
         bool by_all = merged && (!three || nested) && sql_chance(m, 40);
-        put_hint(m, &s[sql_below(m, three ? 3 : 2)], by_all);
+        sql_put_hint(m, &s[sql_below(m, three ? 3 : 2)], by_all);
     }
 }
 

@@ -14,10 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORLDS 8u
+#define WORLDS 6u
 #define WORLDS_FULL 400u
 #define STEPS 40u
 #define STATEMENTS_KEPT 6u
+#define BOUNDS_KEPT 8u
 #define DAY_NS (86400 * NS_PER_SECOND)
 
 typedef struct world {
@@ -29,7 +30,9 @@ typedef struct world {
     sql_records records;
     sql_plain plain;
     sql_statement kept[STATEMENTS_KEPT]; /* asked again later */
-    char trace[512];                     /* what was done to the store, the last at the end */
+    uint64_t bounds[BOUNDS_KEPT];        /* seqs up to which something was archived */
+    size_t bound_count;
+    char trace[512]; /* what was done to the store, the last at the end */
 } world;
 
 /* What was done in all worlds, so that a test can see that it was done. */
@@ -123,8 +126,7 @@ static uint64_t close_store(world *w) {
     return stats.archived;
 }
 
-static void append(world *w) {
-    size_t count = 1 + below(w, chance(w, 80) ? 30 : 200);
+static void append(world *w, size_t count) {
     size_t first = w->records.count;
     tape_record *records = mem_alloc(count * sizeof *records);
     tape_append_options options;
@@ -158,6 +160,7 @@ static void archive_now(world *w) {
     }
     trace(w, "archive%s%s", of_day ? " " : "", of_day ? day : "");
     check(w, tape_archive(w->db, &options, &error), &error, "archive");
+    w->bounds[w->bound_count++ % BOUNDS_KEPT] = w->records.count;
     covered.archives++;
     covered.archives_of_days += of_day;
 }
@@ -249,6 +252,11 @@ static uint64_t random_seq(world *w) {
     if (chance(w, 50) || w->records.count == 0) {
         return 0;
     }
+    if (w->bound_count > 0 && chance(w, 35)) {
+        size_t kept = w->bound_count < BOUNDS_KEPT ? w->bound_count : BOUNDS_KEPT;
+        uint64_t seq = w->bounds[below(w, kept)] + below(w, 3);
+        return seq > 2 ? seq - 1 : seq; /* where files end, and one before and after */
+    }
     size_t back = chance(w, 50) ? below(w, w->records.count) : below(w, 60) % w->records.count;
     return w->records.count - back;
 }
@@ -303,10 +311,23 @@ static void ask_again(world *w) {
     }
 }
 
+/* What was kept of an answer must not outlive a change of what it was made of, however small. */
+static void ask_while_appending(world *w) {
+    sql_statement s;
+    sql_statement_make_narrow(&s, &w->random, &w->records);
+    for (int i = 0; i < 4; i++) {
+        compare(w, &s, 0, 1 + (i == 0));
+        append(w, 1 + below(w, 2));
+        covered.again++;
+    }
+    compare(w, &s, random_seq(w), 1);
+    sql_statement_deinit(&s);
+}
+
 static void live_step(world *w) {
     size_t appends = below(w, 5);
     for (size_t i = 0; i < appends; i++) {
-        append(w);
+        append(w, 1 + below(w, chance(w, 80) ? 30 : 200));
     }
     switch (below(w, 12)) {
     case 0:
@@ -326,13 +347,16 @@ static void live_step(world *w) {
         break;
     }
     if (chance(w, 20)) {
-        append(w);
+        append(w, 1 + below(w, chance(w, 80) ? 30 : 200));
     }
     size_t statements = 4 + below(w, 6);
     for (size_t i = 0; i < statements; i++) {
         ask_something(w);
     }
     ask_again(w);
+    if (chance(w, 50)) {
+        ask_while_appending(w);
+    }
 }
 
 static void live(uint64_t seed) {

@@ -648,6 +648,21 @@ static void shape_others(sql_maker *m) {
     m->out->ordered = strstr(text, " ORDER BY ") != NULL;
 }
 
+static void make_narrow(sql_maker *m) {
+    sql_source s = sql_any_source(m, "t");
+    bool figures = sql_chance(m, 50);
+    sql_put(m, "SELECT %s", figures ? "count(*), min(t.seq), " : "t.seq, ");
+    figures ? sql_put_aggregate(m, &s, true) : sql_put_expression(m, &s, 1);
+    sql_put(m, " FROM ");
+    sql_put_source(m, &s);
+    sql_put(m, " WHERE ");
+    sql_put_hint(m, &s, false);
+    if (sql_chance(m, 40)) {
+        sql_put(m, " AND ");
+        sql_put_hint(m, &s, false);
+    }
+}
+
 static const struct {
     const char *name;
     void (*make)(sql_maker *m);
@@ -677,10 +692,6 @@ static const struct {
     {"others", shape_others, 6},
 };
 
-size_t sql_shape_count(void) {
-    return COUNT_OF(shapes);
-}
-
 void sql_statement_make(sql_statement *out, uint64_t *random, const sql_records *records,
                         uint64_t number) {
     sql_maker m = {.random = random, .records = records, .out = out};
@@ -697,6 +708,13 @@ void sql_statement_make(sql_statement *out, uint64_t *random, const sql_records 
     }
     out->shape = shapes[shape].name;
     shapes[shape].make(&m);
+    buffer_append(&out->text, "", 1);
+}
+
+void sql_statement_make_narrow(sql_statement *out, uint64_t *random, const sql_records *records) {
+    sql_maker m = {.random = random, .records = records, .out = out};
+    *out = (sql_statement){.shape = "narrow"};
+    make_narrow(&m);
     buffer_append(&out->text, "", 1);
 }
 

@@ -89,8 +89,9 @@ typedef struct sql_statement {
  * counts statements, so that every shape has its turn. */
 void sql_statement_make(sql_statement *out, uint64_t *random, const sql_records *records,
                         uint64_t number);
+/* One about a single table that asks for little of it. */
+void sql_statement_make_narrow(sql_statement *out, uint64_t *random, const sql_records *records);
 void sql_statement_deinit(sql_statement *s);
-size_t sql_shape_count(void);
 
 /* --- making statements: between these files --- */
 
@@ -154,6 +155,9 @@ void sql_put_seq_window(sql_maker *m, const sql_source *s, size_t width);
 void sql_put_order_all(sql_maker *m);
 /* Of one source; what depends on an order only where its rows come `once`. */
 void sql_put_aggregate(sql_maker *m, const sql_source *s, bool once);
+/* A condition as tape takes hints from them; on the instrument by itself when the tables' are
+ * `merged`. */
+void sql_put_hint(sql_maker *m, const sql_source *s, bool merged);
 /* What comes out of a join: figures, or a few columns of each. */
 void sql_put_joined(sql_maker *m, const sql_source *sources, size_t count);
 /* A relation of a few hundred rows, as a subquery. */
