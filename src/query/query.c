@@ -63,7 +63,6 @@ static tape_status learn(query *q, session *s, const char *sql, plan **out, tape
     p->analyze = a.explain == EXPLAIN_ANALYZE;
     admitted_deinit(&a);
     plan_settle(p, s->duck);
-    plans_keep(q->plans, p);
     *out = p;
     return TAPE_OK;
 }
@@ -93,6 +92,7 @@ tape_status query_run(query *q, const char *sql, uint64_t seq, const tape_query_
     int64_t deadline_ns = clock_deadline_ns(options->timeout_ns);
     session *s = NULL;
     bool done = false;
+    bool learnt = false;
     tape_status status = TAPE_OK;
     *out = (struct ArrowArrayStream){0};
     atomic_fetch_add_explicit(&q->statements, 1, memory_order_relaxed);
@@ -112,13 +112,18 @@ tape_status query_run(query *q, const char *sql, uint64_t seq, const tape_query_
     }
     if (p == NULL) {
         status = learn(q, s, sql, &p, error);
-        if (status == TAPE_OK) {
+        learnt = status == TAPE_OK;
+        if (learnt) {
             status = run_without_session(q, p, seq, options, out, &done, error);
         }
     }
     if (status == TAPE_OK && !done) {
         status = run_in_session(q, s, p, seq, options, deadline_ns, out, error);
         s = status == TAPE_OK ? NULL : s; /* the stream's now */
+    }
+    /* What was interrupted while it was learnt may not be all there is to know. */
+    if (status == TAPE_OK && learnt) {
+        plans_keep(q->plans, p);
     }
     if (status != TAPE_OK) {
         status = session_failed(q, s, status, options->timeout_ns, error);

@@ -257,6 +257,7 @@ tape_status statement_start(query *q, session *s, const plan *p, uint64_t seq,
     duck_statement *statement = NULL;
     *out = NULL;
     tape_status status = set_first_texts(s, error);
+    s->spoilt = s->spoilt || status != TAPE_OK;
     s->count++;
     if (status == TAPE_OK && p->relations != 0) {
         status = see(q, s, p, seq, options, deadline_ns, error);
