@@ -258,7 +258,7 @@ static column resolve(const from *f, const tree_node *ref) {
 static bool operator_of(const tree_node *type, bool turned, plan_operator *out) {
     static const struct {
         const char *type;
-        plan_operator operator, turned;
+        plan_operator op, turned;
     } OPERATORS[] = {
         {"COMPARE_EQUAL", PLAN_AMONG, PLAN_AMONG},
         {"COMPARE_GREATERTHAN", PLAN_ABOVE, PLAN_BELOW},
@@ -268,14 +268,14 @@ static bool operator_of(const tree_node *type, bool turned, plan_operator *out) 
     };
     for (size_t n = 0; n < COUNT_OF(OPERATORS); n++) {
         if (tree_is(type, OPERATORS[n].type)) {
-            *out = turned ? OPERATORS[n].turned : OPERATORS[n].operator;
+            *out = turned ? OPERATORS[n].turned : OPERATORS[n].op;
             return true;
         }
     }
     return false;
 }
 
-static void constrain(from *f, const column *c, plan_operator operator, plan_value * values,
+static void constrain(from *f, const column *c, plan_operator op, plan_value *values,
                       uint32_t count) {
     for (size_t n = 0; n < f->leaf_count; n++) {
         leaf *l = &f->leaves[n];
@@ -287,22 +287,22 @@ static void constrain(from *f, const column *c, plan_operator operator, plan_val
         plan_constraint *constraint = plan_alloc(f->maker, sizeof *constraint);
         *constraint = (plan_constraint){.next = l->reference->constraints,
                                         .column = c->kind,
-                                        .operator= operator,
-                                        .field =(uint32_t)(field - table->fields),
+                                        .op = op,
+                                        .field = (uint32_t)(field - table->fields),
                                         .count = count,
                                         .values = values};
         l->reference->constraints = constraint;
     }
 }
 
-static void take_one(from *f, const tree_node *ref, plan_operator operator, tree_node * value) {
+static void take_one(from *f, const tree_node *ref, plan_operator op, tree_node *value) {
     column c = resolve(f, ref);
     if (c.leaves == 0) {
         return;
     }
     plan_value *v = plan_alloc(f->maker, sizeof *v);
     if (plan_value_of(f->maker, value, c.kind, v)) {
-        constrain(f, &c, operator, v, 1);
+        constrain(f, &c, op, v, 1);
     }
 }
 
@@ -332,14 +332,14 @@ static void take_list(from *f, const tree_node *in) {
 static void take_conjunct(from *f, const tree_node *node) {
     const tree_node *class = tree_member(node, "class");
     const tree_node *type = tree_member(node, "type");
-    plan_operator operator;
+    plan_operator op;
     if (tree_is(class, "COMPARISON")) {
         tree_node *left = tree_member(node, "left");
         tree_node *right = tree_member(node, "right");
-        if (operator_of(type, false, &operator)) {
-            take_one(f, left, operator, right);
-            (void)operator_of(type, true, &operator);
-            take_one(f, right, operator, left);
+        if (operator_of(type, false, &op)) {
+            take_one(f, left, op, right);
+            (void)operator_of(type, true, &op);
+            take_one(f, right, op, left);
         }
     } else if (tree_is(class, "BETWEEN")) {
         take_one(f, tree_member(node, "input"), PLAN_AT_LEAST, tree_member(node, "lower"));

@@ -124,12 +124,12 @@ static void narrow_time(const context *x, const plan_constraint *c, wish *w) {
         high = ns > high ? ns : high;
     }
     /* Nothing is at the ends of the range, so ABOVE and BELOW cannot go beyond them. */
-    low += c->operator== PLAN_ABOVE;
-    high -= c->operator== PLAN_BELOW;
-    if (c->operator!= PLAN_BELOW && c->operator!= PLAN_AT_MOST) {
+    low += c->op == PLAN_ABOVE;
+    high -= c->op == PLAN_BELOW;
+    if (c->op != PLAN_BELOW && c->op != PLAN_AT_MOST) {
         w->ts_min = low > w->ts_min ? low : w->ts_min;
     }
-    if (c->operator!= PLAN_ABOVE && c->operator!= PLAN_AT_LEAST) {
+    if (c->op != PLAN_ABOVE && c->op != PLAN_AT_LEAST) {
         w->ts_max = high < w->ts_max ? high : w->ts_max;
     }
 }
@@ -145,12 +145,12 @@ static void narrow_seq(const context *x, const plan_constraint *c, wish *w) {
         low = seq < low ? seq : low;
         high = seq > high ? seq : high;
     }
-    low += c->operator== PLAN_ABOVE && low < UINT64_MAX;
-    high -= c->operator== PLAN_BELOW && high > 0;
-    if (c->operator!= PLAN_BELOW && c->operator!= PLAN_AT_MOST) {
+    low += c->op == PLAN_ABOVE && low < UINT64_MAX;
+    high -= c->op == PLAN_BELOW && high > 0;
+    if (c->op != PLAN_BELOW && c->op != PLAN_AT_MOST) {
         w->seq_min = low > w->seq_min ? low : w->seq_min;
     }
-    if (c->operator!= PLAN_ABOVE && c->operator!= PLAN_AT_LEAST) {
+    if (c->op != PLAN_ABOVE && c->op != PLAN_AT_LEAST) {
         w->seq_max = high < w->seq_max ? high : w->seq_max;
     }
 }
@@ -177,10 +177,10 @@ static void narrow_real(const context *x, const plan_constraint *c, wish *w) {
         w->bounds[b] = (columns_bound){.field = c->field, .min = -INFINITY, .max = INFINITY};
         w->bound_count++;
     }
-    if (c->operator!= PLAN_BELOW && c->operator!= PLAN_AT_MOST) {
+    if (c->op != PLAN_BELOW && c->op != PLAN_AT_MOST) {
         w->bounds[b].min = fmax(w->bounds[b].min, low);
     }
-    if (c->operator!= PLAN_ABOVE && c->operator!= PLAN_AT_LEAST) {
+    if (c->op != PLAN_ABOVE && c->op != PLAN_AT_LEAST) {
         w->bounds[b].max = fmin(w->bounds[b].max, high);
     }
 }
@@ -193,7 +193,7 @@ static void narrow_instruments(const context *x, const plan_constraint *c, wish 
             return;
         }
     }
-    if (c->operator== PLAN_AMONG &&(w->instruments == NULL || c->count < w->instruments->count)) {
+    if (c->op == PLAN_AMONG && (w->instruments == NULL || c->count < w->instruments->count)) {
         w->instruments = c;
     }
 }

@@ -5,7 +5,7 @@
 #include "query/testing.h"
 
 #define ROWS 3000
-#define STATEMENTS 1500
+#define STATEMENTS 1000
 
 static const char *const INSTRUMENTS[] = {"A", "B", "C", "an-instrument-16"};
 

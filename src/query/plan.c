@@ -311,7 +311,7 @@ static void take_macro(plan_maker *maker, uint32_t relations, bool instrument,
         plan_constraint *c = plan_alloc(maker, sizeof *c);
         *c = (plan_constraint){
             .column = PLAN_INSTRUMENT,
-            .operator= PLAN_AMONG,
+            .op = PLAN_AMONG,
             .field = (uint32_t)(record_field_named(trades, "instrument_id") - trades->fields),
             .count = 1,
             .values = v};

@@ -119,7 +119,7 @@ typedef enum plan_operator {
 typedef struct plan_constraint {
     struct plan_constraint *next; /* of the same reference: all of them hold */
     plan_column column;
-    plan_operator operator;
+    plan_operator op;
     uint32_t field; /* of the table */
     uint32_t count;
     plan_value *values;
