@@ -3,17 +3,16 @@
  * A statement is judged by DuckDB's own syntax tree, not by its text: DuckDB serialises only SELECT
  * (and what it turns into one), so whatever serialises cannot write, attach, install or set. What
  * is left to forbid is inside a SELECT: table functions that read files, change how DuckDB runs or
- * take statements as text, and files named as tables. Both stand in the tree under fixed names, and
- * since quotes inside a JSON string are escaped, a text in the statement cannot look like one.
+ * take statements as text, and files named as tables. Both stand in the tree under fixed names.
  *
  * Invariants
  *  A1 What was parsed is what runs: only the words EXPLAIN and its options come off before parsing.
  *  A2 A table function that is not known to be harmless is forbidden, so that a newer DuckDB's are.
- * The text itself is only looked at for its size, its nesting and its first word. */
+ * The text itself is only looked at for its size, its shape and its first words. */
 #include "query/query_internal.h"
 
 #include <ctype.h>
-#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -253,91 +252,53 @@ static tape_status check_shape(const char *sql, tape_error *error) {
 
 /* --- the tree --- */
 
-/* Past the JSON value (object or array) that starts at `at`. When `members` is not NULL it counts
- * the values directly inside. */
-static const char *skip_value(const char *at, size_t *members) {
-    size_t depth = 0;
-    bool text = false;
-    do {
-        if (text && *at == '\\' && at[1] != '\0') {
-            at++; /* a quote after it ends nothing */
-        } else if (text) {
-            text = *at != '"';
-        } else if (*at == '"') {
-            text = true;
-        } else if (*at == '{' || *at == '[') {
-            if (members != NULL && depth == 1) {
-                (*members)++;
-            }
-            depth++;
-        } else if (*at == '}' || *at == ']') {
-            depth--;
-        }
-        at++;
-    } while (*at != '\0' && depth > 0);
-    return at;
+static bool has_key(const tree_node *node, const char *key) {
+    return node->key_size == strlen(key) && memcmp(node->key, key, node->key_size) == 0;
 }
 
-/* The next value of a member in the tree: finds `mark` ("name":") and bounds the text after it. */
-static const char *next_value(const char *at, const char *mark, const char **end) {
-    const char *found = strstr(at, mark);
-    if (found == NULL) {
-        return NULL;
-    }
-    found += strlen(mark);
-    *end = found;
-    while (**end != '\0' && **end != '"') {
-        *end += **end == '\\' && (*end)[1] != '\0' ? 2 : 1;
-    }
-    return found;
-}
-
-static tape_status check_functions(const function_list *forbidden, const char *tree,
-                                   tape_error *error) {
-    const char *end;
-    for (const char *at = tree; (at = next_value(at, "\"function_name\":\"", &end)) != NULL;
-         at = end) {
-        for (size_t n = 0; n < forbidden->count; n++) {
-            if (word_is(at, end, forbidden->names[n])) {
-                return error_set(error, TAPE_FORBIDDEN,
-                                 "the function %s is not permitted: statements see tape's tables, "
-                                 "not files or settings",
-                                 forbidden->names[n]);
-            }
-        }
-    }
-    return TAPE_OK;
-}
-
-/* Refuses values of `mark` before `limit` that DuckDB would take for files. */
-static tape_status check_names(const char *tree, const char *mark, const char *limit,
-                               tape_error *error) {
-    const char *end;
-    for (const char *at = tree; (at = next_value(at, mark, &end)) != NULL && at < limit; at = end) {
-        int size = (int)(end - at < 200 ? end - at : 200);
-        if (memchr(at, '.', (size_t)(end - at)) != NULL ||
-            memchr(at, '/', (size_t)(end - at)) != NULL) {
+static tape_status check_function(const function_list *forbidden, const tree_node *name,
+                                  tape_error *error) {
+    for (size_t n = 0; n < forbidden->count; n++) {
+        if (tree_is_name(name, forbidden->names[n])) {
             return error_set(error, TAPE_FORBIDDEN,
-                             "%.*s is not permitted: statements see tape's tables, not files", size,
-                             at);
+                             "the function %s is not permitted: statements see tape's tables, "
+                             "not files or settings",
+                             forbidden->names[n]);
         }
     }
     return TAPE_OK;
 }
 
-/* Tables are named by references, and as the argument of the macro latest. */
-static tape_status check_tables(const char *tree, tape_error *error) {
-    const char *end;
-    tape_status status = check_names(tree, "\"table_name\":\"", tree + strlen(tree), error);
-    for (const char *at = tree; status == TAPE_OK; at = end) {
-        at = next_value(at, "\"function_name\":\"", &end);
-        if (at == NULL) {
-            break;
+/* Refuses what DuckDB would take for a file. */
+static tape_status check_name(const tree_node *name, tape_error *error) {
+    if (memchr(name->text, '.', name->size) == NULL &&
+        memchr(name->text, '/', name->size) == NULL) {
+        return TAPE_OK;
+    }
+    return error_set(error, TAPE_FORBIDDEN,
+                     "%.*s is not permitted: statements see tape's tables, not files",
+                     (int)(name->size < 200 ? name->size : 200), name->text);
+}
+
+/* Functions, and tables, which are named by references and as the argument of the macro latest. */
+static tape_status check_names(const function_list *forbidden, const json_tree *t,
+                               tape_error *error) {
+    tape_status status = TAPE_OK;
+    for (tree_node *n = t->root; n != NULL && status == TAPE_OK; n = tree_next(t->root, n, true)) {
+        if (n->kind != TREE_TEXT) {
+            continue;
         }
-        const char *arguments = strstr(end, "\"children\":[");
-        if (word_is(at, end, "latest") && arguments != NULL) {
-            arguments += strlen("\"children\":");
-            status = check_names(arguments, "\"value\":\"", skip_value(arguments, NULL), error);
+        if (has_key(n, "table_name")) {
+            status = check_name(n, error);
+        } else if (has_key(n, "function_name")) {
+            status = check_function(forbidden, n, error);
+            tree_node *arguments =
+                tree_is_name(n, "latest") ? tree_member(n->parent, "children") : NULL;
+            for (tree_node *a = arguments; a != NULL && status == TAPE_OK;
+                 a = tree_next(arguments, a, true)) {
+                status =
+                    a->kind == TREE_TEXT && has_key(a, "value") ? check_name(a, error) : TAPE_OK;
+            }
         }
     }
     return status;
@@ -369,23 +330,28 @@ static unsigned line_of(const char *sql, size_t offset) {
     return line;
 }
 
+static const char *text_of(const tree_node *node, char *out, size_t size) {
+    (void)snprintf(out, size, "%.*s", node == NULL ? 0 : (int)node->size,
+                   node == NULL ? "" : node->text);
+    return out;
+}
+
 /* The tree is {"error":true,"error_type":...,"error_message":...,["position":"N"]}. */
-static tape_status refuse_tree(const char *sql, const char *tree, tape_error *error) {
-    json_t *json = json_loads(tree, 0, NULL);
-    const char *type = json_string_value(json_object_get(json, "error_type"));
-    const char *message = json_string_value(json_object_get(json, "error_message"));
-    const char *position = json_string_value(json_object_get(json, "position"));
-    tape_status status;
-    if (type != NULL && strcmp(type, "not implemented") == 0) {
-        status = refuse_kind(sql, error);
-    } else {
-        unsigned line = position == NULL ? 1 : line_of(sql, strtoul(position, NULL, 10));
-        char *text = mem_printf("Parser Error: %s\n\nLINE %u",
-                                message == NULL ? "the statement cannot be read" : message, line);
-        status = duck_fail(error, text);
-        free(text);
+static tape_status refuse_tree(const char *sql, const json_tree *t, tape_error *error) {
+    char message[512];
+    char number[32];
+    const tree_node *position = tree_member(t->root, "position");
+    if (tree_is(tree_member(t->root, "error_type"), "not implemented")) {
+        return refuse_kind(sql, error);
     }
-    json_decref(json);
+    unsigned line = position == NULL
+                        ? 1
+                        : line_of(sql, strtoul(text_of(position, number, sizeof number), NULL, 10));
+    (void)text_of(tree_member(t->root, "error_message"), message, sizeof message);
+    char *text = mem_printf("Parser Error: %s\n\nLINE %u",
+                            *message == '\0' ? "the statement cannot be read" : message, line);
+    tape_status status = duck_fail(error, text);
+    free(text);
     return status;
 }
 
@@ -398,25 +364,20 @@ void admitted_deinit(admitted *a) {
 /* Judges what DuckDB made of the statement. */
 static tape_status judge(const function_list *forbidden, const char *body, admitted *a,
                          tape_error *error) {
-    size_t statements = 0;
-    if (strncmp(a->json, "{\"error\":false,", 15) != 0) {
-        return refuse_tree(body, a->json, error);
+    if (!tree_parse(&a->tree, a->json, strlen(a->json))) {
+        return error_set(error, TAPE_TOO_LARGE,
+                         "the statement is too complex: it takes %zu bytes once it is read, the "
+                         "limit is %llu",
+                         strlen(a->json), (unsigned long long)TREE_BYTES_MAX);
     }
-    const char *list = strchr(a->json, '[');
-    (void)skip_value(list == NULL ? a->json : list, &statements);
-    if (statements != 1) {
+    if (!tree_is(tree_member(a->tree.root, "error"), "false")) {
+        return refuse_tree(body, &a->tree, error);
+    }
+    const tree_node *list = tree_member(a->tree.root, "statements");
+    if (list == NULL || list->first == NULL || list->first->next != NULL) {
         return error_set(error, TAPE_FORBIDDEN, "one statement at a time is permitted");
     }
-    tape_status status = check_functions(forbidden, a->json, error);
-    if (status == TAPE_OK) {
-        status = check_tables(a->json, error);
-    }
-    if (status == TAPE_OK && !tree_parse(&a->tree, a->json, strlen(a->json))) {
-        status = error_set(error, TAPE_TOO_LARGE,
-                           "the statement is too complex: it takes %zu bytes once it is read, the "
-                           "limit is %llu",
-                           strlen(a->json), (unsigned long long)TREE_BYTES_MAX);
-    }
+    tape_status status = check_names(forbidden, &a->tree, error);
     return status == TAPE_OK ? limits_check(&a->tree, error) : status;
 }
 
