@@ -75,8 +75,9 @@ typedef struct tape_open_options {
                                     maintenance still write */
     /* Point reads (tape_get, views, scans). By table id (TAPE_TABLE_...): an event table's records
      * expire this long after their append; of an entity table, versions may go this long after the
-     * append of a newer one (the newest always stays). 0 (default): everything is kept. SQL and the
-     * journal are not concerned. */
+     * append of a newer one (the newest always stays). 0 (default): everything is kept. SQL keeps
+     * what it has seen; events that expire before SQL is in use, or in the time between an archive
+     * and the next opening, are gone for it too, so archive before they expire. */
     int64_t keep_ns[TAPE_TABLE_COUNT + 1];
     uint64_t table_bytes; /* size of table files below level 0; default 64 MiB */
     double upper_share;   /* what lies above a table's last level goes into it when it takes this
