@@ -137,8 +137,10 @@ static void put_time(sql_maker *m, int64_t ns) {
 }
 
 static void put_seq(sql_maker *m, uint64_t seq) {
-    static const char *const odd[] = {
-        "0", "-1", "18446744073709551615", "18446744073709551616", "NULL", "9223372036854775808"};
+    /* Nothing from 2^63 to 2^64 - 1: DuckDB 1.5 fails by itself where a join's statistics say so.
+     */
+    static const char *const odd[] = {"0",    "-1", "9223372036854775807", "18446744073709551616",
+                                      "NULL", "4e9"};
     switch (sql_below(m, 10)) {
     case 0:
         sql_put(m, "%" PRIu64 "::UBIGINT", seq);

@@ -214,9 +214,12 @@ void sql_put_hint(sql_maker *m, const sql_source *s, bool merged) {
     static const char *const names[] = {"instrument_id", "instrument_id", "ts", "ts", "seq"};
     const char *name = merged ? "instrument_id" : names[sql_below(m, COUNT_OF(names))];
     const tape_field_info *f = record_field_named(s->table, name);
-    f = f == NULL ? &s->table->fields[1] : f;
+    if (!merged && (f == NULL || sql_chance(m, 25))) {
+        f = sql_pick(m, s->table, SQL_PLAIN | SQL_WILD);
+    }
     sql_put(m, "%s%s%s", merged ? "" : s->alias, merged ? "" : ".", f->name);
-    switch (sql_below(m, f->kind == TAPE_FIELD_ID ? 6 : 4)) {
+    bool text = f->kind == TAPE_FIELD_ID || f->kind == TAPE_FIELD_ENUM;
+    switch (sql_below(m, text ? 6 : 4)) {
     case 0:
         sql_put(m, " BETWEEN ");
         sql_put_value(m, s->table, f);
@@ -232,9 +235,7 @@ void sql_put_hint(sql_maker *m, const sql_source *s, bool merged) {
         return;
     default:
         sql_put(m, " %s ",
-                f->kind == TAPE_FIELD_ID && sql_chance(m, 80)
-                    ? "="
-                    : operators[sql_below(m, COUNT_OF(operators))]);
+                text && sql_chance(m, 80) ? "=" : operators[sql_below(m, COUNT_OF(operators))]);
         break;
     }
     sql_put_value(m, s->table, f);
