@@ -254,8 +254,9 @@ static uint64_t random_seq(world *w) {
     }
     if (w->bound_count > 0 && chance(w, 35)) {
         size_t kept = w->bound_count < BOUNDS_KEPT ? w->bound_count : BOUNDS_KEPT;
-        uint64_t seq = w->bounds[below(w, kept)] + below(w, 3);
-        return seq > 2 ? seq - 1 : seq; /* where files end, and one before and after */
+        uint64_t end = w->bounds[below(w, kept)] + 1;
+        uint64_t back = below(w, chance(w, 50) ? 3 : 16); /* where files end, and about there */
+        return end > back ? end - back : end;
     }
     size_t back = chance(w, 50) ? below(w, w->records.count) : below(w, 60) % w->records.count;
     return w->records.count - back;

@@ -150,7 +150,7 @@ static void make_order(sql_market *m, tape_order *o) {
 
 static void make_trade(sql_market *m, tape_trade *t) {
     uint64_t n = m->next_trade;
-    if (m->doubles_trades && n > 0 && chance(m, 8)) {
+    if (m->doubles_trades && n > 0 && chance(m, 20)) {
         n = below(m, (size_t)n);
     } else {
         m->next_trade++;

@@ -648,8 +648,8 @@ static void shape_others(sql_maker *m) {
     m->out->ordered = strstr(text, " ORDER BY ") != NULL;
 }
 
-static void make_narrow(sql_maker *m) {
-    sql_source s = sql_any_source(m, "t");
+static void put_narrow_select(sql_maker *m, const tape_table_info *table) {
+    sql_source s = sql_source_named(m, table->id, "t");
     bool figures = sql_chance(m, 50);
     sql_put(m, "SELECT %s", figures ? "count(*), min(t.seq), " : "t.seq, ");
     figures ? sql_put_aggregate(m, &s, true) : sql_put_expression(m, &s, 1);
@@ -661,6 +661,24 @@ static void make_narrow(sql_maker *m) {
         sql_put(m, " AND ");
         sql_put_hint(m, &s, false);
     }
+}
+
+/* One SELECT, or two that look at different parts of the same table. */
+static void make_narrow(sql_maker *m) {
+    const tape_table_info *table = any_table(m);
+    if (sql_chance(m, 60)) {
+        put_narrow_select(m, table);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        sql_source s = sql_source_named(m, table->id, "t");
+        sql_put(m, "%s(SELECT count(*) FROM ", i == 0 ? "SELECT " : " AS v, ");
+        sql_put_source(m, &s);
+        sql_put(m, " WHERE ");
+        sql_put_hint(m, &s, false);
+        sql_put(m, ")");
+    }
+    sql_put(m, " AS w");
 }
 
 static const struct {
